@@ -1,0 +1,266 @@
+"""Whether one pair of graders agrees better than another: a new rubric against the old one, say.
+
+Both pairs are measured alike, and every figure's difference has an interval of its own. It exists because raw
+agreement alone misleads: when labels pile up in one class, graders match more often by chance, and the rate rises
+while their agreement beyond chance falls. The verdict says so in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.annotation.agreement import (
+    Figures,
+    PairAgreement,
+    Statistic,
+    interval_estimate,
+    measure,
+    pair_statistics,
+    replicates,
+)
+from pipelines.annotation.agreement_statistics import Patterns, labelled_by_all
+from pipelines.annotation.grades import Codes, Grades, LabelScale, encode_labels
+from pipelines.annotation.key_join import join_keys
+from pipelines.curation.bootstrap import Estimate, FloatArray, Resampling
+
+Mask = npt.NDArray[np.bool_]
+Outcome = Literal["better", "worse", "undecided", "undefined"]
+
+KAPPAS = {
+    "cohen_kappa": "unweighted",
+    "cohen_kappa_linear": "linear",
+    "cohen_kappa_quadratic": "quadratic",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementComparison:
+    """Two pairs side by side; `differences` are the new pair's figures minus the old pair's.
+
+    `shared_keys` is the number of keys that both pairs rest on: where there are any, they are redrawn together (a
+    paired bootstrap), otherwise each pair is redrawn on its own. `outcome` goes by the interval of one kappa, the one
+    named by `headline`; `is_misleading` says that raw agreement rises while a kappa falls; `verdict` are sentences.
+    """
+
+    old: PairAgreement
+    new: PairAgreement
+    is_ordinal: bool
+    shared_keys: int
+    is_paired: bool
+    differences: Figures
+    headline: str
+    outcome: Outcome
+    is_misleading: bool
+    verdict: tuple[str, ...]
+    resampling: Resampling
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: figures that are undefined have the value null."""
+        return {
+            "old": self.old.to_dict(),
+            "new": self.new.to_dict(),
+            "is_ordinal": self.is_ordinal,
+            "shared_keys": self.shared_keys,
+            "is_paired": self.is_paired,
+            "differences": {name: estimate.to_dict() for name, estimate in self.differences.items()},
+            "headline": self.headline,
+            "outcome": self.outcome,
+            "is_misleading": self.is_misleading,
+            "verdict": list(self.verdict),
+            "resampling": asdict(self.resampling),
+        }
+
+
+def compare(
+    old: tuple[Grades, Grades],
+    new: tuple[Grades, Grades],
+    is_ordinal: bool = False,
+    resampling: Resampling | None = None,
+) -> AgreementComparison:
+    """Compare the agreement of two pairs of graders; a grader may be in both.
+
+    Raises `ValueError` as `measure` does.
+    """
+    resampling = resampling or Resampling()
+    four = (*old, *new)
+    scale, codes = encode_labels(four, is_ordinal)
+    labels = join_keys(four, codes).labels
+    in_old, in_new = labelled_by_all(labels[:, :2]), labelled_by_all(labels[:, 2:])
+    shared = int(np.count_nonzero(in_old & in_new))
+    before = measure(old, is_ordinal, resampling).pairs[0]
+    after = measure(new, is_ordinal, resampling).pairs[0]
+    differences = _differences(labels[in_old | in_new], scale, is_ordinal, shared > 0, before, after, resampling)
+    headline = "cohen_kappa_quadratic" if is_ordinal else "cohen_kappa"
+    is_misleading = _rises(differences["agreement"]) and any(_falls(differences[name]) for name in KAPPAS)
+    outcome = _outcome(differences[headline])
+    return AgreementComparison(
+        old=before,
+        new=after,
+        is_ordinal=is_ordinal,
+        shared_keys=shared,
+        is_paired=shared > 0,
+        differences=differences,
+        headline=headline,
+        outcome=outcome,
+        is_misleading=is_misleading,
+        verdict=(
+            *_direction(before, after, differences),
+            _certainty(differences[headline], headline, outcome, resampling.level),
+        ),
+        resampling=resampling,
+    )
+
+
+def _differences(
+    labels: Codes,
+    scale: LabelScale,
+    is_ordinal: bool,
+    is_paired: bool,
+    before: PairAgreement,
+    after: PairAgreement,
+    resampling: Resampling,
+) -> dict[str, Estimate]:
+    """The differences of all figures; a figure that either pair lacks has none, for the same reason."""
+    drawn = _drawn(labels, scale, is_ordinal, is_paired, resampling)
+    found = {}
+    for name, earlier in before.figures.items():
+        later = after.figures[name]
+        if earlier.value is None or later.value is None:
+            lacking, pair = (earlier, "old") if earlier.value is None else (later, "new")
+            found[name] = Estimate.undefined(f"{pair} pair: {lacking.reason}")
+            continue
+        found[name] = interval_estimate(later.value - earlier.value, drawn[name], resampling, "undefined")
+    return found
+
+
+def _drawn(
+    labels: Codes, scale: LabelScale, is_ordinal: bool, is_paired: bool, resampling: Resampling
+) -> Mapping[str, FloatArray]:
+    """Replicates of every difference; `labels` of shape (units, 4), the old pair's first.
+
+    Paired, the units of both pairs are drawn together, each pair looking at those that it labelled.
+    """
+    joint = Patterns.of(labels)
+    old, new = labelled_by_all(joint.labels[:, :2]), labelled_by_all(joint.labels[:, 2:])
+    if not old.any() or not new.any():
+        return {}
+    before = pair_statistics(joint.labels[old, :2], scale, is_ordinal)
+    after = pair_statistics(joint.labels[new, 2:], scale, is_ordinal)
+    if is_paired:
+        together = {name: _difference(before[name], old, after[name], new) for name in before}
+        return replicates(together, joint.draws(resampling, "comparison"))
+    earlier = replicates(before, Patterns(joint.labels[old], joint.counts[old]).draws(resampling, "old pair"))
+    later = replicates(after, Patterns(joint.labels[new], joint.counts[new]).draws(resampling, "new pair"))
+    return {name: later[name] - earlier[name] for name in before}
+
+
+def _difference(before: Statistic, old: Mask, after: Statistic, new: Mask) -> Statistic:
+    """The new pair's figure minus the old pair's, each over the patterns that it labelled."""
+    return lambda weights: after(weights[:, new]) - before(weights[:, old])
+
+
+def _rises(difference: Estimate) -> bool:
+    return difference.value is not None and difference.value > 0
+
+
+def _falls(difference: Estimate) -> bool:
+    return difference.value is not None and difference.value < 0
+
+
+def _outcome(difference: Estimate) -> Outcome:
+    if difference.value is None:
+        return "undefined"
+    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return "undecided"
+    return "better" if difference.low > 0 else "worse"
+
+
+def _direction(before: PairAgreement, after: PairAgreement, differences: Figures) -> list[str]:
+    """What raw agreement and the kappas do, and why, where they part."""
+    raw = differences["agreement"]
+    if raw.value is None:
+        return [f"The pairs cannot be compared: {raw.reason}."]
+    was, now = _percent(before, "agreement"), _percent(after, "agreement")
+    moves = f"Raw agreement stays at {now}"
+    if raw.value:
+        moves = f"Raw agreement {'rises' if raw.value > 0 else 'falls'} from {was} to {now}"
+    defined = {name: value for name in KAPPAS if (value := differences[name].value) is not None}
+    if not defined:
+        return [f"{moves}; kappa is undefined ({differences['cohen_kappa'].reason})."]
+    falling = [name for name, value in defined.items() if value < 0]
+    rising = [name for name, value in defined.items() if value > 0]
+    if raw.value > 0 and falling:
+        chance = differences["chance_agreement"].value or 0.0
+        why = _piled_up(before, after) if chance > 0 else _further_apart()
+        return [f"{moves}, but kappa falls {_weightings(falling, defined)}: {_named(falling, before, after)}.", why]
+    if raw.value < 0 and rising:
+        return [
+            f"{moves}, but kappa rises {_weightings(rising, defined)}: {_named(rising, before, after)}.",
+            "Less agreement is to be expected by chance, so that what remains of it says more.",
+        ]
+    return [f"{moves}; kappa: {_named(list(defined), before, after)}."]
+
+
+def _piled_up(before: PairAgreement, after: PairAgreement) -> str:
+    """Which label the chance agreement grew by most: the product of the two graders' shares of it."""
+    rows = [sum(pair.first_labels) for pair in (before, after)]
+    shares = [
+        {
+            label: (first / total, second / total)
+            for label, first, second in zip(pair.labels, pair.first_labels, pair.second_labels, strict=True)
+        }
+        for pair, total in zip((before, after), rows, strict=True)
+    ]
+
+    def by_chance(pair: int, label: str) -> float:
+        first, second = shares[pair].get(label, (0.0, 0.0))
+        return first * second
+
+    label = max(after.labels, key=lambda each: by_chance(1, each) - by_chance(0, each))
+    was, now = (sum(shares[pair].get(label, (0.0, 0.0))) / 2 for pair in (0, 1))
+    return (
+        f"The labels have piled up in one class: {label!r} is {100 * now:.1f} % of the labels ({100 * was:.1f} % before), and two graders "
+        f"with such labels would agree on {_percent(after, 'chance_agreement')} of the rows by chance alone "
+        f"({_percent(before, 'chance_agreement')} before). The higher rate is no better agreement."
+    )
+
+
+def _further_apart() -> str:
+    return "Labels match more often, but where they differ they lie further apart than before."
+
+
+def _certainty(difference: Estimate, headline: str, outcome: Outcome, level: float) -> str:
+    name = f"{KAPPAS[headline]} kappa"
+    if outcome == "undefined":
+        return f"The difference in {name} is undefined: {difference.reason}."
+    if difference.low is None or difference.high is None:
+        return f"The difference in {name} has no interval ({difference.reason}): nothing can be concluded from it."
+    interval = f"{difference.value:+.4f}, {100 * level:g} % interval {difference.low:+.4f} to {difference.high:+.4f}"
+    meaning = {
+        "better": "the new pair agrees better beyond chance",
+        "worse": "the new pair agrees less beyond chance",
+        "undecided": "these rows do not tell the two pairs apart",
+    }[outcome]
+    return f"Difference in {name}: {interval}; {meaning}."
+
+
+def _percent(pair: PairAgreement, name: str) -> str:
+    value = pair.figures[name].value
+    return "nothing" if value is None else f"{100 * value:.1f} %"
+
+
+def _weightings(moving: list[str], defined: Mapping[str, float]) -> str:
+    if len(defined) == 1:
+        return "as well"
+    return "on every weighting" if len(moving) == len(defined) else f"on {len(moving)} of {len(defined)} weightings"
+
+
+def _named(names: list[str], before: PairAgreement, after: PairAgreement) -> str:
+    return ", ".join(
+        f"{KAPPAS[name]} {before.figures[name].value:.4f} to {after.figures[name].value:.4f}" for name in names
+    )

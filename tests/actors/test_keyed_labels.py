@@ -1,0 +1,21 @@
+"""Rows become keys and labels, whatever the key is."""
+
+from actors.keyed_labels import KeyedRows, KeyRows, keyed_labels
+from cluster.rows import Rows
+
+
+def keyed(lines):
+    rows = KeyRows(".id", ".score").process(Rows("a.jsonl", lines, list(range(1, len(lines) + 1))))
+    return rows, keyed_labels(KeyedRows().encode(rows), "a.jsonl")
+
+
+def test_a_key_is_text_or_the_json_of_anything_else():
+    _, found = keyed([b'{"id":"x","score":1}', b'{"id":1180591620717411303424,"score":"a"}', b'{"id":{"b":1,"a":2}}'])
+    assert len(found.hashes) == 3 * 16
+    assert found.labels == [1, "a", None]
+    assert found.shown == ["a.jsonl:1: x", "a.jsonl:2: 1180591620717411303424", 'a.jsonl:3: {"a":2,"b":1}']
+
+
+def test_a_row_without_a_key_or_with_a_list_for_a_label_is_quarantined():
+    rows, _ = keyed([b'{"score":1}', b'{"id":1,"score":[]}'])
+    assert [row.line for row in rows.rejected] == [1, 2]

@@ -1,0 +1,125 @@
+"""Connecting to Ray, and what is said when it is not there or dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.session import Session, SessionError, _VitalProcesses, connect
+
+WATCHED = """
+import subprocess, sys, time
+import ray
+from cluster import session
+from cluster.session import _native_stderr_silenced, _VitalProcesses, _watched
+session.START_SECONDS = 2.0 if sys.argv[2] == "hangs" else 60.0
+ray._private.worker._global_node = object()  # as it is once Ray has its processes
+with _watched(_VitalProcesses()):
+    child = subprocess.Popen([sys.argv[1], "10"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if sys.argv[2] == "early":
+        with _native_stderr_silenced():
+            child.kill()
+            time.sleep(30)
+    elif sys.argv[2] == "late":
+        time.sleep(2)
+        child.kill()
+        time.sleep(30)
+    elif sys.argv[2] == "hangs":
+        try:
+            time.sleep(30)
+        finally:
+            child.kill()
+child.kill()
+ray._private.worker._global_node = None
+"""
+
+
+@pytest.fixture
+def raylet(tmp_path: Path) -> str:
+    """A program that goes by the name of Ray's vital process."""
+    program = shutil.which("sleep")
+    if program is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs a `sleep` program that works under another name")
+    return shutil.copy(os.path.realpath(program), tmp_path / "raylet")
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_the_process_ends_with_one_line_when_a_vital_part_of_ray_dies(raylet: str, when: str) -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", WATCHED, raylet, when], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "gristmill: Ray's raylet died on this machine (killed, or out of memory); run the same command again to "
+        "continue\n"
+    )
+    assert time.monotonic() - began < 25
+
+
+def test_the_process_ends_with_one_line_when_ray_never_starts(raylet: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, raylet, "hangs"], stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "gristmill: Ray did not start on this machine within 2 s; run the same command again to continue\n",
+    )
+
+
+def test_a_session_that_is_over_is_watched_no_more(raylet: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WATCHED, raylet, "never"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.ray
+def test_only_processes_started_from_now_on_are_watched(raylet: str) -> None:
+    import ray  # noqa: F401 - makes psutil importable
+
+    earlier = subprocess.Popen([raylet, "60"])
+    vitals = _VitalProcesses()
+    now = subprocess.Popen([raylet, "60"])
+    try:
+        time.sleep(0.2)
+        assert vitals.dead() is None
+        earlier.kill()
+        earlier.wait()
+        assert vitals.dead() is None
+        now.kill()
+        time.sleep(0.2)
+        assert vitals.dead() == "raylet"
+    finally:
+        now.kill()
+        now.wait()
+
+
+@pytest.mark.ray
+def test_an_address_without_a_cluster_is_named() -> None:
+    script = (
+        "import sys\n"
+        "from cluster.session import SessionError, connect\n"
+        "try:\n"
+        "    with connect('127.0.0.1:1'): pass\n"
+        "except SessionError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    assert done.stdout.startswith("no Ray cluster could be reached at 127.0.0.1:1: "), done.stderr[-2000:]
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.ray
+def test_a_connection_that_stands_is_used_and_left_standing(ray_session: Session) -> None:
+    import ray
+
+    with connect(num_workers=3) as session:
+        assert session == replace(ray_session, workers=3)
+    with connect() as session:
+        assert session.workers == os.cpu_count()
+    assert ray.is_initialized()
+    assert issubclass(SessionError, Exception)
