@@ -34,9 +34,16 @@ CHUNK = 4 << 20
 
 
 class CollapseBlanks(Stage):
-    """The work: runs of blanks to one, on the raw line."""
+    """The work: runs of blanks to one, on the raw line. Notes when its first row was done."""
+
+    def __init__(self, notes: str) -> None:
+        self.notes, self.noted = notes, False
 
     def process(self, rows: Rows) -> Rows:
+        if not self.noted:
+            BLANKS.sub(b" ", rows.lines[0])
+            self.noted = True
+            Path(self.notes, f"{time.time()}-{os.getpid()}").touch()
         return rows.settle([BLANKS.sub(b" ", line) for line in rows.lines])
 
 
@@ -117,6 +124,7 @@ def inner(source: str, target: str, workers: int) -> None:
     from cluster.storage import open_storage
 
     marks: dict[str, float] = {}
+    reports: list[tuple[float, int]] = []
     with connect(None, workers) as session:
         marks["connected"] = time.time() - began
         from cluster.dataflow import run_pass
@@ -125,13 +133,18 @@ def inner(source: str, target: str, workers: int) -> None:
         run.open()
 
         def watch(progress: Progress) -> None:
-            if progress.tally.rows_in:
-                marks.setdefault("first report", time.time() - began)
+            if progress.tally.bytes_in > (reports[-1][1] if reports else 0):
+                reports.append((time.time() - began, progress.tally.bytes_in))
 
-        run_pass(session, run, run.step("write"), Flow([CollapseBlanks()], ShardSink()), run.shards, watch)
+        notes = tempfile.mkdtemp(prefix="gristmill-")
+        run_pass(session, run, run.step("write"), Flow([CollapseBlanks(notes)], ShardSink()), run.shards, watch)
         marks["total"] = time.time() - began
-        first = min(entry.stat().st_mtime for entry in Path(target, "train").iterdir())
-        marks["first shard"] = first - began
+        marks["first row"] = min(float(note.name.split("-")[0]) for note in Path(notes).iterdir()) - began
+        shutil.rmtree(notes)
+    marks["ended"] = time.time() - began
+    # From where every worker has reported once to where the last has: between these all of them worked.
+    (start, done), (end, everything) = reports[min(workers, len(reports)) - 1], reports[-1]
+    marks["steady"] = (everything - done) / (end - start)
     print(json.dumps(marks))
 
 
@@ -153,19 +166,13 @@ def measure(folder: Path, megabytes: int, shards: int, workers: int, repeat: int
     bare, flow = [], []
     for number in range(repeat):
         for kind, runs, runner in (("bare", bare, run_bare), ("flow", flow, run_dataflow)):
-            target = folder / f"{kind}-{shards}-{number}"
-            runs.append(runner(source, target, workers))
-            if number or kind == "flow":
-                continue
+            os.sync()  # neither pays for what the other left to be written
+            runs.append(runner(source, folder / f"{kind}-{shards}-{number}", workers))
         assert same(folder / f"bare-{shards}-{number}", folder / f"flow-{shards}-{number}"), "the outputs differ"
         for kind in ("bare", "flow"):
             shutil.rmtree(folder / f"{kind}-{shards}-{number}")
-    steady_bare = statistics.median(run["total"] - run["first"] for run in bare)
-    steady_flow = statistics.median(run["total"] - run["first report"] for run in flow)
-    # What was done before the first report counts as done before: the first 64 MiB of each worker.
-    early = min(workers * (64 << 20), megabytes * 1_000_000 // 2)
-    rate_flow = (megabytes * 1e6 - early) / steady_flow
-    rate_bare = megabytes * 1e6 / steady_bare
+    rate_flow = statistics.median(run["steady"] for run in flow)
+    rate_bare = megabytes * 1e6 / statistics.median(run["total"] - run["first"] for run in bare)
     return {
         "shards": shards,
         "megabytes": megabytes,
@@ -173,10 +180,11 @@ def measure(folder: Path, megabytes: int, shards: int, workers: int, repeat: int
         "dataflow MB/s": round(rate_flow / 1e6, 1),
         "steady ratio": round(rate_flow / rate_bare, 3),
         "connected s": round(statistics.median(run["connected"] for run in flow), 2),
+        "first row s": round(statistics.median(run["first row"] for run in flow), 2),
         "whole ratio": round(
             statistics.median(r["total"] for r in bare) / statistics.median(r["total"] for r in flow), 3
         ),
-        "whole s": round(statistics.median(run["total"] for run in flow), 2),
+        "whole s": round(statistics.median(run["ended"] for run in flow), 2),
     }
 
 

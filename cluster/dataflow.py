@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
 import ray
 
+from cluster.embedded import lean_data
 from cluster.errors import GristmillError, portable
 from cluster.ledger import Pass, Run, Tally
 from cluster.resources import Resources
@@ -25,7 +27,8 @@ from cluster.stage import Flow, Progress
 from cluster.worker import Report, ShardWorker, Shipment, WorkItem, commit
 
 STRIPE_BYTES = 8 << 20  # a shard stored in less is not worth decompressing twice
-COMMITS_AT_ONCE = 4
+COMMITS_AT_ONCE = 4  # by each committer
+WORKERS_PER_COMMITTER = 16  # what these write in the time that it takes to compress it, one can move
 
 
 class RunFailed(GristmillError):
@@ -103,15 +106,17 @@ class _PassDriver:
     done: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
+    committers: list[Any] = field(default_factory=list)
     commits: dict[Any, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
 
     def drive(self, session: Session, shards: list[Source]) -> None:
         try:
+            self.committers = _committers(session.workers) if self.flow.sink.commits else []
             for report in _reports(session, self.step, self.flow, shards):
                 self._take(report)
-                self._collect(COMMITS_AT_ONCE)
+                self._collect(COMMITS_AT_ONCE * (len(self.committers) or 1))
                 self.watch(self.progress)
             self._collect(0)
         except ray.exceptions.RayError as error:
@@ -134,10 +139,12 @@ class _PassDriver:
             self._finish(shard, self.totals[shard], self.tallies.pop(shard))
 
     def _finish(self, shard: str, chunks: int, tally: Tally) -> None:
-        """Commit the shard as a task; one that publishes nothing is only recorded."""
+        """Have the shard committed; one that publishes nothing is only recorded."""
         publish = self.flow.sink.commits
         if publish or tally.quarantined:
-            self.commits[_commit.remote(self.step, shard, chunks, publish)] = shard
+            self.committers = self.committers or _committers(1)
+            committer = self.committers[len(self.closed) % len(self.committers)]
+            self.commits[committer.commit.remote(self.step, shard, chunks, publish)] = shard
         else:
             self.step.finish_shard(shard, chunks, tally)
             self._finished(shard, chunks, tally)
@@ -158,7 +165,23 @@ class _PassDriver:
                 self._finished(shard, self.totals[shard], ray.get(commit_ref))
 
 
-_commit: Any = ray.remote(num_cpus=0, max_retries=3)(commit)
+class _Committer:
+    """Commits shards, some at once: it moves bytes and waits for storage. It holds nothing; a lost one is replaced."""
+
+    def commit(self, step: Pass, shard: str, chunks: int, publish: bool) -> Tally:
+        return commit(step, shard, chunks, publish)
+
+
+def _committers(workers: int) -> list[Any]:
+    """Actors for the commits of a pass, spread over the nodes. A task would start a process for every few shards."""
+    actor = ray.remote(
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=3,
+        max_concurrency=COMMITS_AT_ONCE,
+        scheduling_strategy="SPREAD",
+    )(_Committer)
+    return [actor.remote() for _ in range(1 + workers // WORKERS_PER_COMMITTER)]
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -189,10 +212,12 @@ def _reports(session: Session, step: Pass, flow: Flow, shards: list[Source]) -> 
     context.print_on_execution_start = False
     context.target_max_block_size = 1  # every report is a block of its own, so it comes when it is made
     pools = flow.pools()
-    with ray.data.DataContext.current(context):
+    with ray.data.DataContext.current(context), lean_data() if session.embedded else nullcontext():
         items = plan_items(shards, _pool_size(pools[0][0], session, 1 << 30)[1])
         rows = [{"data": pickle.dumps(group)} for group in items]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        # A second task waiting at an actor hides the way to it; of few, the first actor to start would take two.
+        ahead = 2 if len(rows) > 4 * session.workers else 1
         for number, (resources, stages) in enumerate(pools):
             last = number == len(pools) - 1
             worker = ShardWorker(step, stages, flow.sink, flow.chunk_size, flow.skip_damaged, number)
@@ -202,7 +227,9 @@ def _reports(session: Session, step: Pass, flow: Flow, shards: list[Source]) -> 
                 fn_constructor_args=(cloudpickle.dumps(worker),),
                 batch_size=1,
                 batch_format="numpy",
-                compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high, max_tasks_in_flight_per_actor=2),
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=low, max_size=high, max_tasks_in_flight_per_actor=ahead if number == 0 else 2
+                ),
                 **resources.ray_args(),
             )
         for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cluster.isolation import WorkerLost, process_isolated
 from cluster.ledger import Pass, StagedChunk, Tally, merged, quarantine_lines
 from cluster.rows import Failure, Rejected, Rows
-from cluster.shards import ChunkSize, DamagedShard, RawChunk, Source, encoded_nothing, lines_of
+from cluster.shards import ChunkSize, DamagedShard, RawChunk, Source, encoded_nothing, is_utf8
 from cluster.stage import Sink, Stage
 
 # An attempt on the same chunk that ends without a trace for the third time is laid to the chunk, not to the machine.
@@ -245,15 +245,13 @@ class ShardWorker:
 
 def rows_of(shard: str, chunk: RawChunk) -> Rows:
     """The rows of a chunk. Blank lines are no rows; a line that is not UTF-8 is quarantined here."""
-    lines = lines_of(chunk.payload)
+    lines = chunk.lines
     numbers = list(range(chunk.first_line, chunk.first_line + len(lines)))
-    if b"\n\n" in chunk.payload or chunk.payload[:1] == b"\n" or not all(map(bytes.strip, lines)):
+    if not all(map(bytes.strip, lines)):
         filled = [position for position, line in enumerate(lines) if line.strip()]
         lines, numbers = [lines[i] for i in filled], [numbers[i] for i in filled]
     rows = Rows(shard, lines, numbers)
-    try:
-        chunk.payload.isascii() or chunk.payload.decode("utf-8")
-    except UnicodeDecodeError:
+    if not is_utf8(chunk.payload):
         rows.settle([_utf8_or_failure(line) for line in lines])
     return rows
 

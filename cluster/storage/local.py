@@ -35,7 +35,7 @@ _BUFFER = 1 << 20  # reads of more than this go past the buffer, straight into t
 _WORTH_A_CALL = 1 << 18  # bytes; smaller pieces are joined, and stay in the cache while they are
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -98,7 +98,7 @@ class LocalStorage(Storage):
         with _unfinished(target, data, durable) as temporary, explained("write", target):
             os.replace(temporary, target)
             if durable:
-                _sync_directory(os.path.dirname(target))
+                _make_name_durable(target)
 
     def publish_once(self, name: str, data: bytes) -> bool:
         target = self._path(name)
@@ -107,7 +107,7 @@ class LocalStorage(Storage):
         with _unfinished(target, data, durable=True) as temporary, explained("create", target):
             if not _link(temporary, target):
                 return False
-            _sync_directory(os.path.dirname(target))
+            _make_name_durable(target)
             return True
 
     def fetch(self, name: str, path: Path) -> None:
@@ -250,19 +250,25 @@ def _link(temporary: str, target: str) -> bool:
 
 
 def _make_directories(directory: str) -> None:
-    """Create the directory and its parents, always durably: a durable object may follow a passing one."""
-    if os.path.isdir(directory):
-        return
-    parent = os.path.dirname(directory)
-    if parent != directory:
-        _make_directories(parent)
-    try:
-        os.mkdir(directory)
-    except FileExistsError:
-        if not os.path.isdir(directory):
-            raise
-    else:
-        _sync_directory(parent)
+    """Create the directory and its parents. They become durable with the first durable object below them."""
+    if not os.path.isdir(directory):
+        os.makedirs(directory, exist_ok=True)
+
+
+# The directories, by device and inode, whose names this process has made durable in their parents.
+_durable: set[tuple[int, int]] = set()
+
+
+def _make_name_durable(path: str) -> None:
+    """Make the name of a new object survive a power failure, and those of the directories on the way to it."""
+    directory = os.path.dirname(path)
+    _sync_directory(directory)
+    while (status := os.stat(directory)) and (key := (status.st_dev, status.st_ino)) not in _durable:
+        parent = os.path.dirname(directory)
+        if parent != directory:
+            _sync_directory(parent)
+        _durable.add(key)
+        directory = parent
 
 
 def _sync_directory(directory: str) -> None:

@@ -20,7 +20,7 @@ from actors.priorities import priorities
 from actors.selector import ranked
 from cluster.errors import GristmillError
 from cluster.ledger import Chunks, Pass
-from cluster.shards import ChunkSize, DamagedShard, RawChunk, Shard, lines_of, read_chunks
+from cluster.shards import ChunkSize, DamagedShard, RawChunk, Shard, read_chunks
 from pipelines.curation.balance import records_of
 from pipelines.curation.reshard import EXPECTED_EXPANSION
 from pipelines.curation.selection import Ranked, count, row_thresholds
@@ -97,7 +97,7 @@ class ShardPart:
 
     def lines(self, selection: Selection | None) -> Iterator[list[bytes]]:
         for chunk in read_chunks(self.shard, ChunkSize()):
-            lines = lines_of(chunk.payload)
+            lines = chunk.lines
             if selection is not None:
                 mask = selection.mask(self.shard.name, range(chunk.first_line, chunk.first_line + len(lines)))
                 lines = [lines[position] for position in np.flatnonzero(mask).tolist()]

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from cluster.session import Session, SessionError, _VitalProcesses, connect
+from cluster.embedded import MARK, SessionError, _Parts
+from cluster.session import Session, connect
 
 WATCHED = """
 import subprocess, sys, time
 import ray
-from cluster import session
-from cluster.session import _native_stderr_silenced, _VitalProcesses, _watched
-session.START_SECONDS = 2.0 if sys.argv[2] == "hangs" else 60.0
+from cluster import embedded
+from cluster.embedded import _native_stderr_silenced, _Parts, _watched
+embedded.START_SECONDS = 2.0 if sys.argv[2] == "hangs" else 60.0
 ray._private.worker._global_node = object()  # as it is once Ray has its processes
-with _watched(_VitalProcesses()):
+with _watched(_Parts()):
     child = subprocess.Popen([sys.argv[1], "10"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if sys.argv[2] == "early":
         with _native_stderr_silenced():
@@ -82,7 +83,7 @@ def test_only_processes_started_from_now_on_are_watched(raylet: str) -> None:
     import ray  # noqa: F401 - makes psutil importable
 
     earlier = subprocess.Popen([raylet, "60"])
-    vitals = _VitalProcesses()
+    vitals = _Parts()
     now = subprocess.Popen([raylet, "60"])
     try:
         time.sleep(0.2)
@@ -96,6 +97,43 @@ def test_only_processes_started_from_now_on_are_watched(raylet: str) -> None:
     finally:
         now.kill()
         now.wait()
+
+
+@pytest.mark.ray
+def test_the_end_reaches_processes_whose_parent_is_gone() -> None:
+    parts = _Parts()
+    shell = subprocess.run(
+        ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    orphan = parts.psutil.Process(int(shell.stdout))
+    other = subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: "of another run"})
+    try:
+        parts.end()
+        parts.psutil.wait_procs([orphan], timeout=10)
+        assert not parts._alive(orphan)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.ray
+def test_the_embedded_ray_is_lean_and_listens_to_this_machine_alone(ray_session: Session) -> None:
+    import ray
+
+    assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
+    psutil = _Parts().psutil
+    started = psutil.Process().children(recursive=True)
+    commands = [" ".join(process.cmdline()) for process in started]
+    assert any("raylet" in command for command in commands)
+    assert not [command for command in commands if "monitor.py" in command or "dashboard.py" in command]
+    listening = {
+        connection.laddr.ip
+        for process in started
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 
 
 @pytest.mark.ray

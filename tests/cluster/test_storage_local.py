@@ -288,7 +288,20 @@ def test_a_durable_publication_syncs_the_file_before_and_the_folders_after_renam
         pytest.skip(f"strace may not trace here: {done.stderr.strip()}")
     ours = [line for line in trace.read_text().splitlines() if str(tmp_path) in line]
     seen = [found[1] for line in ours if (found := re.search(r"(mkdir|fsync|rename)", line))]
-    assert seen == ["mkdir", "fsync", "mkdir", "fsync", "fsync", "rename", "fsync"]
+    assert seen == ["mkdir", "mkdir", "fsync", "rename", "fsync", "fsync", "fsync"]
+    synced = [found[1] for line in ours if (found := re.search(r"fsync\(\d+<(.*?)>", line))]
+    assert synced[1:] == [f"{tmp_path}/root/new", f"{tmp_path}/root", str(tmp_path)]
+
+
+def test_what_need_not_be_durable_syncs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    LocalStorage(str(tmp_path / "root")).publish("new/object", b"x", durable=False)
+    assert not synced
+    LocalStorage(str(tmp_path / "root")).publish("new/other", b"x")
+    first = len(synced)
+    LocalStorage(str(tmp_path / "root")).publish("new/third", b"x")
+    assert first > 3 and len(synced) - first == 2, "the folders on the way are made durable once"
 
 
 def test_a_new_object_has_the_permissions_the_user_chose(storage: LocalStorage) -> None:
