@@ -1,19 +1,26 @@
 """Characters per second of each normalizer against bonepick's own function, identical output checked in the same run.
 
-bonepick is no dependency: unpack its wheel from PyPI and name the folder. Both sides are warmed on other texts first;
-the texts measured have not been seen before.
+bonepick is no dependency: unpack its wheel from PyPI into a folder, install anyascii there too, and name the folder.
+Only its modules for texts are loaded. Both sides are warmed on other texts first; the texts measured have not been
+seen before.
 
-    python -m benchmarks.normalizers --bonepick DIR --tokenizers DIR --megabytes 4
+    pip download --no-deps --python-version 3.12 --only-binary=:all: --dest /tmp/peer bonepick
+    python -m zipfile -e /tmp/peer/bonepick-*.whl /tmp/peer && pip install --target /tmp/peer anyascii
+    python -m benchmarks.normalizers --bonepick /tmp/peer --tokenizers DIR --megabytes 4
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
 
 from actors.normalizers import NAMES, needs_tokenizer, normalizer
 from cluster.shards import ChunkSize
@@ -37,6 +44,26 @@ def texts(megabytes: float) -> list[str]:
     return found
 
 
+def peer(folder: Path) -> Callable[[str], Any]:
+    """bonepick's own registry, without the rest of the package: its __init__ wants everything that it works with."""
+    if not hasattr(itertools, "batched"):  # it wants Python 3.12
+        itertools.batched = lambda items, size: map(tuple, batches(items, size))  # type: ignore[attr-defined]
+    sys.path.insert(0, str(folder))
+    for name in ("bonepick", "bonepick.data"):
+        package = ModuleType(name)
+        package.__path__ = [str(folder / name.replace(".", "/"))]
+        sys.modules[name] = package
+    normalizers = importlib.import_module("bonepick.data.normalizers")
+    return cast(Callable[[str], Any], normalizers.get_normalizer)
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """What itertools.batched gives from Python 3.12 on."""
+    rest = iter(items)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch
+
+
 def timed(function: Callable[[], list[str]]) -> tuple[list[str], float]:
     began = time.process_time()
     result = function()
@@ -50,9 +77,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=4)
     parser.add_argument("--names", nargs="+", default=[name for name in NAMES if name != "plsfix"])
     chosen = parser.parse_args()
-    sys.path.insert(0, chosen.bonepick)
-    from bonepick.data.normalizers import get_normalizer  # type: ignore[import-not-found]
-
+    get_normalizer = peer(Path(chosen.bonepick))
     rows = texts(2 * chosen.megabytes)
     warm, unseen = rows[: len(rows) // 2], rows[len(rows) // 2 :]
     characters = sum(map(len, unseen))

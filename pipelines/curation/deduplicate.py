@@ -23,7 +23,7 @@ from pipelines.curation.duplicates import Groups, Rows, blocks, join_equal
 from pipelines.curation.near_duplicates import Bands, band_keys, bands_for, join_similar, similarities
 from pipelines.curation.scratch import column
 
-REPORT_ROWS = 1 << 16  # duplicates that are reported in one compressed frame
+REPORT_ROWS = 1 << 15  # some 5 MB of lines in one frame, and ten times that while they are made
 
 
 @dataclass(frozen=True, slots=True)
