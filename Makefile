@@ -9,7 +9,7 @@ quickstart: $(STAMP)
 	$(VENV)/bin/gristmill quickstart --output-dir quickstart
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest -q -m "not component and not ray"
+	$(VENV)/bin/python -m pytest -q -n 2 -m "not component and not ray"
 	$(VENV)/bin/python -m pytest -q -m "ray and not component"
 
 check: $(STAMP)
