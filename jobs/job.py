@@ -200,7 +200,7 @@ class Job:
             if not self.tally.balanced:
                 raise AssertionError(f"rows do not add up: {self.tally}")
             tally = asdict(self.tally)
-            counters = tally.pop("counters")
+            counters = dict(sorted(tally.pop("counters").items()))  # they are summed in the order of arrival
             self.summary = {"verb": self.verb, "output": self.output.url, **tally, **counters, **extra}
             self.run.finish(self.summary)
         self.stack.close()
