@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import gzip
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import count
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol
@@ -343,11 +344,18 @@ def _decompressed(file: _Meter, name: str) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), codec)
 
 
-@cache
-def _compressor() -> Any:
-    import zstandard
+_of_thread = threading.local()
 
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+
+def _compressor() -> Any:
+    """The thread's own: two threads must not use one at once, and a committer has several."""
+    try:
+        return _of_thread.compressor
+    except AttributeError:
+        import zstandard
+
+        _of_thread.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+        return _of_thread.compressor
 
 
 def encode(payload: bytes, name: str) -> bytes:

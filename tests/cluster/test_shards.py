@@ -6,6 +6,7 @@ import gzip
 import pickle
 import random
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -338,3 +339,12 @@ def test_a_dataset_that_cannot_be_one_is_refused_with_the_reason(tmp_path: Path)
         shards_of([make(tmp_path, "a.jsonl") + "/a.jsonl"])
     with pytest.raises(DatasetError, match=r"/empty: no shards here; a dataset holds "):
         shards_of([make(tmp_path / "empty", "readme.md")])
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.zst", "a.jsonl.gz"])
+def test_threads_may_encode_at_once(name: str) -> None:
+    payloads = [bytes([number]) + random.Random(number).randbytes(200_000) * 2 for number in range(8)]
+    expected = [encode(payload, name) for payload in payloads]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            assert list(threads.map(lambda payload: encode(payload, name), payloads)) == expected
