@@ -4,9 +4,9 @@ bonepick is no dependency: unpack its wheel from PyPI into a folder, install any
 Only its modules for texts are loaded. Both sides are warmed on other texts first; the texts measured have not been
 seen before.
 
-    pip download --no-deps --python-version 3.12 --only-binary=:all: --dest /tmp/peer bonepick
-    python -m zipfile -e /tmp/peer/bonepick-*.whl /tmp/peer && pip install --target /tmp/peer anyascii
-    python -m benchmarks.normalizers --bonepick /tmp/peer --tokenizers DIR --megabytes 4
+    pip download --no-deps --python-version 3.12 --only-binary=:all: --dest peer bonepick
+    python -m zipfile -e peer/bonepick-*.whl peer && pip install --target peer anyascii
+    python -m benchmarks.normalizers --bonepick peer --tokenizers DIR --megabytes 4
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ def test_a_durable_publication_syncs_the_file_before_and_the_folders_after_renam
     code = "import sys; from cluster.storage import *; LocalStorage(sys.argv[1]).publish('new/object', b'x')"
     trace = tmp_path / "trace"
     calls = "trace=fsync,rename,renameat,renameat2,mkdir,mkdirat"
-    command = ["strace", "-f", "-y", "-e", calls, "-o", str(trace), sys.executable, "-c", code, str(tmp_path / "root")]
+    command = ["strace", "-f", "-y", "-e", calls, "-o", str(trace), sys.executable, "-c", code, str(tmp_path / "store")]
     done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False)
     if "ptrace" in done.stderr:
         pytest.skip(f"strace may not trace here: {done.stderr.strip()}")
@@ -290,17 +290,17 @@ def test_a_durable_publication_syncs_the_file_before_and_the_folders_after_renam
     seen = [found[1] for line in ours if (found := re.search(r"(mkdir|fsync|rename)", line))]
     assert seen == ["mkdir", "mkdir", "fsync", "rename", "fsync", "fsync", "fsync"]
     synced = [found[1] for line in ours if (found := re.search(r"fsync\(\d+<(.*?)>", line))]
-    assert synced[1:] == [f"{tmp_path}/root/new", f"{tmp_path}/root", str(tmp_path)]
+    assert synced[1:] == [f"{tmp_path}/store/new", f"{tmp_path}/store", str(tmp_path)]
 
 
 def test_what_need_not_be_durable_syncs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    LocalStorage(str(tmp_path / "root")).publish("new/object", b"x", durable=False)
+    LocalStorage(str(tmp_path / "store")).publish("new/object", b"x", durable=False)
     assert not synced
-    LocalStorage(str(tmp_path / "root")).publish("new/other", b"x")
+    LocalStorage(str(tmp_path / "store")).publish("new/other", b"x")
     first = len(synced)
-    LocalStorage(str(tmp_path / "root")).publish("new/third", b"x")
+    LocalStorage(str(tmp_path / "store")).publish("new/third", b"x")
     assert first > 3 and len(synced) - first == 2, "the folders on the way are made durable once"
 
 
