@@ -1,7 +1,7 @@
 """The peak resident size of every process of a verb, over corpora of growing size: a flat line is the aim.
 
-Each corpus holds the rows of the smaller one and as much again, in one shard per 250 MB and one shard alone, so that
-neither the number of shards nor the size of one makes the difference. The peak is the kernel's own (VmHWM), read
+The rows are documents of 100 MB over and over, so most are duplicates, in shards of 250 MB and in one shard alone: both
+the number of shards and the size of one grow. The peak is the kernel's own (VmHWM), read
 from every process that the command starts until it ends.
 
     python -m benchmarks.memory --gigabytes 1 2 4

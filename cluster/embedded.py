@@ -7,6 +7,7 @@ same work runs with all of Ray's own parts.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
@@ -14,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import reduce
 from typing import Any
 from unittest.mock import patch
 
@@ -102,11 +104,14 @@ def _native_stderr_silenced() -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(replacements: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Within, parts of Ray are replaced; one that this version of Ray does not have stays as it is."""
+def _replaced(replacements: dict[str, Any]) -> Iterator[None]:
+    """Within, parts of Ray, named "module:Owner.name", are replaced; what this version does not have stays as it is."""
     with ExitStack() as stack:
-        for owner, name, replacement in replacements:
-            if hasattr(owner, name):
+        for place, replacement in replacements.items():
+            module, _, path = place.partition(":")
+            *owners, name = path.split(".")
+            with suppress(ImportError, AttributeError):
+                owner = reduce(getattr, owners, importlib.import_module(module))
                 stack.enter_context(patch.object(owner, name, replacement))
         yield
 
@@ -114,23 +119,23 @@ def _replaced(replacements: list[tuple[Any, str, Any]]) -> Iterator[None]:
 def _lean_node() -> Any:
     """Within, a node starts without what serves operators: autoscaler monitor, dashboard, log monitor, full agent.
 
-    It saves five processes, about two seconds of start-up and one of shutdown on two cores.
+    It saves three processes, about two seconds of start-up and one of shutdown on two cores.
     """
-    import ray._private.services as ray_services
-    import ray._private.utils as ray_utils
-    from ray._private.node import Node
 
     def nothing(*_: Any, **__: Any) -> None:
         """Start nothing."""
 
-    replacements: list[tuple[Any, str, Any]] = [
-        (Node, name, nothing) for name in ("start_monitor", "start_api_server", "start_log_monitor")
-    ]
-    # Ray takes this to mean that the dashboard's libraries are not installed, and starts its agent without them.
-    replacements.append((ray_utils, "get_dashboard_dependency_error", lambda: ImportError("not wanted")))
-    # Ray would put the address of a network card in the place of 127.0.0.1, and listen on all of them.
-    replacements.append((ray_services, "resolve_ip_for_localhost", lambda host: host))
-    return _replaced(replacements)
+    return _replaced(
+        {
+            "ray._private.node:Node.start_monitor": nothing,
+            "ray._private.node:Node.start_api_server": nothing,
+            "ray._private.node:Node.start_log_monitor": nothing,
+            # Ray takes this to mean that the dashboard's libraries are not there, and starts its agent without them.
+            "ray._private.utils:get_dashboard_dependency_error": lambda: ImportError("not wanted"),
+            # Ray would put the address of a network card in the place of 127.0.0.1, and listen on all of them.
+            "ray._private.services:resolve_ip_for_localhost": lambda host: host,
+        }
+    )
 
 
 def lean_data() -> Any:
@@ -139,23 +144,22 @@ def lean_data() -> Any:
     They keep statistics for the dashboard, ask an autoscaler for nodes, and remember which node an actor is on:
     there is no dashboard, and there is one node.
     """
-    import ray.data._internal.execution.operators.actor_pool_map_operator as pools
-    import ray.data._internal.execution.streaming_executor as executor
-    import ray.data._internal.utils.cached_ray_internals as internals
-    from ray.data._internal.stats import _StatsManager
 
     def unseen(*_: Any, **__: Any) -> None:
         """Nobody looks at these."""
 
     nowhere = _NoTracker()
-    return _replaced(
-        [
-            *((_StatsManager, name, staticmethod(unseen)) for name in _STATISTICS),
-            (executor, "create_cluster_autoscaler", lambda *_, **__: _one_node()),
-            (pools, "get_or_create_actor_location_tracker", lambda: nowhere),
-            (internals, "get_or_create_actor_location_tracker", lambda: nowhere),
-        ]
-    )
+    internal = "ray.data._internal"
+    replacements: dict[str, Any] = {
+        f"{internal}.stats:_StatsManager.{name}": staticmethod(unseen) for name in _STATISTICS
+    } | {
+        f"{internal}.{module}:get_or_create_actor_location_tracker": lambda: nowhere
+        for module in ("execution.operators.actor_pool_map_operator", "utils.cached_ray_internals")
+    }
+    with suppress(ImportError):
+        one_node = _one_node()
+        replacements[f"{internal}.execution.streaming_executor:create_cluster_autoscaler"] = lambda *_, **__: one_node
+    return _replaced(replacements)
 
 
 _STATISTICS = ("update_execution_metrics", "update_iteration_metrics", "register_dataset_to_stats_actor")

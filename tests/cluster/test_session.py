@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.embedded import MARK, SessionError, _Parts
+from cluster.embedded import MARK, SessionError, _Parts, _replaced, lean_data
 from cluster.session import Session, connect
 
 WATCHED = """
@@ -134,6 +134,30 @@ def test_the_embedded_ray_is_lean_and_listens_to_this_machine_alone(ray_session:
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+
+
+@pytest.mark.ray
+def test_ray_data_runs_without_its_service_actors(ray_session: Session) -> None:
+    import ray.data
+
+    class Doubled:
+        def __call__(self, batch: dict) -> dict:
+            return {"id": batch["id"] * 2}
+
+    def named() -> set[str]:
+        return {each["name"] for each in ray.util.list_named_actors(all_namespaces=True)}
+
+    before = named()
+    with lean_data():
+        rows = ray.data.range(3).map_batches(Doubled, compute=ray.data.ActorPoolStrategy(size=1)).take_all()
+        assert named() == before
+    assert sorted(row["id"] for row in rows) == [0, 2, 4]
+
+
+def test_a_part_that_this_ray_does_not_have_stays_as_it_is() -> None:
+    with _replaced({"os:no_such_name": 1, "no_such_module:name": 1, "os:path.no_such": 1, "os:path.sep": "|"}):
+        assert os.path.sep == "|"
+    assert os.path.sep == "/"
 
 
 @pytest.mark.ray
