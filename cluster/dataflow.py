@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from cluster.resources import Resources
 from cluster.session import Session
 from cluster.shards import Source
 from cluster.stage import Flow, Progress
+from cluster.storage import StorageError
 from cluster.worker import Report, ShardWorker, Shipment, WorkItem, commit
 
 STRIPE_BYTES = 8 << 20  # a shard stored in less is not worth decompressing twice
@@ -112,6 +113,14 @@ class _PassDriver:
     closed: set[str] = field(default_factory=set)
 
     def drive(self, session: Session, shards: list[Source]) -> None:
+        try:
+            self._drive(session, shards)
+        except StorageError:
+            with suppress(StorageError):
+                self.step.check_current()  # a write fails anywhere when its directory is taken away: say that
+            raise
+
+    def _drive(self, session: Session, shards: list[Source]) -> None:
         try:
             self.committers = _committers(session.workers) if self.flow.sink.commits else []
             for report in _reports(session, self.step, self.flow, shards):

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from cluster import dataflow
 from cluster.dataflow import RunFailed, plan_items, reduce, run_pass
 from cluster.errors import GristmillError
 from cluster.isolation import WorkerLost
-from cluster.ledger import Chunks, Run, Tally, merged
+from cluster.ledger import Chunks, Run, RunReplaced, Tally, merged
 from cluster.resources import Resources
 from cluster.rows import Failure, Rows
 from cluster.session import Session
 from cluster.shards import ChunkSize, DatasetError, Shard, encode, shards_of
 from cluster.stage import Flow, Progress, ShardSink, Stage, Summarizer
-from cluster.storage import open_storage
+from cluster.storage import StorageError, open_storage
 
 # Workers get the stages of this file with their code, and need not import the tests.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -262,6 +263,25 @@ def test_a_shard_that_changes_while_the_run_is_at_work_is_an_error(tmp_path: Pat
     paths[1].write_bytes(encode(lines(7, 7), paths[1].name))
     with pytest.raises(DatasetError, match=r"s001\.jsonl\.gz has [\d,]+ bytes now and had [\d,]+ when this run listed"):
         write(ray_session, run, Upper())
+
+
+@dataclass
+class TakenAway(Stage):
+    """What a write meets when somebody moves the output in the middle of it."""
+
+    output: Path
+
+    def process(self, rows: Rows) -> Rows:
+        with suppress(FileNotFoundError):
+            self.output.rename(self.output.with_name("taken"))
+        raise StorageError("cannot write there: No such file or directory")
+
+
+@pytest.mark.ray
+def test_a_write_that_fails_because_the_output_was_taken_away_says_so(tmp_path: Path, ray_session: Session) -> None:
+    make(tmp_path, 2)
+    with pytest.raises(RunReplaced, match=r"/out was removed, started over, or finished by another process"):
+        write(ray_session, opened(tmp_path), TakenAway(tmp_path / "out"))
 
 
 @pytest.mark.ray
