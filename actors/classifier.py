@@ -104,7 +104,7 @@ class ClassifyRows(Stage):
             return []
         texts = self._normalize(texts)
         if isinstance(self._model, Model2VecRegressor):
-            return _numbers(self._model.values(texts)[:, None])
+            return numbers_as_json(self._model.values(texts)[:, None])
         return self._encode(self._model.probabilities(texts))
 
 
@@ -114,13 +114,13 @@ def probabilities_as_json(labels: Sequence[str]) -> Callable[[npt.NDArray[np.flo
     template = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
 
     def encode(probabilities: npt.NDArray[np.float32]) -> list[bytes]:
-        rows = _numbers(np.clip(probabilities, 0.0, 1.0))
+        rows = numbers_as_json(np.clip(probabilities, 0.0, 1.0))
         return [template % tuple(row.split(b",")) for row in rows]
 
     return encode
 
 
-def _numbers(values: npt.NDArray[np.float32]) -> list[bytes]:
+def numbers_as_json(values: npt.NDArray[np.float32]) -> list[bytes]:
     """Each row's numbers as JSON, with commas between them: all rows are written by one call, then parted."""
     if not len(values):
         return []

@@ -1,101 +1,30 @@
-"""Maps from what a classifier says to a score: isotonic, sigmoid (Platt) and ridge; fitting, applying, evaluating.
-
-A fitted map is a few numbers: it is saved as JSON (no pickle), applied with NumPy alone, and does the same wherever
-it is read. Scores keep the scale of the labels they were fitted on. Isotonic takes one input, the others any number.
-"""
+"""Fitting and evaluating the maps from what a classifier says to a score (see `actors.calibration`)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from actors.calibration import (
+    Calibration,
+    IsotonicCalibration,
+    Kind,
+    RidgeCalibration,
+    SigmoidCalibration,
+    input_matrix,
+    sigmoid,
+)
 from pipelines.curation.bootstrap import Estimate, FloatArray, Resampling, percentile_estimate, resampled_sums
 from pipelines.curation.regression_evaluation import RegressionReport, evaluate_regression
 from pipelines.curation.reliability import Reliability, measure_reliability
 
-Kind = Literal["isotonic", "sigmoid", "ridge"]
-
-_FORMAT = "gristmill-calibration-1"
 # Enough for separable data to stop at steep but finite coefficients, too little to move any other fit.
 _SIGMOID_PENALTY = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class IsotonicCalibration:
-    """A rising step-free map: linear between knots, constant beyond the outer ones."""
-
-    kind: ClassVar[Kind] = "isotonic"
-    inputs: tuple[str, ...]
-    score_range: tuple[float, float]
-    knots: tuple[float, ...]
-    scores: tuple[float, ...]
-
-    def predict(self, inputs: npt.ArrayLike) -> FloatArray:
-        """Scores (rows,) of inputs (rows,) or (rows, 1)."""
-        return np.interp(_matrix(inputs, self.inputs)[:, 0], self.knots, self.scores)
-
-
-@dataclass(frozen=True, slots=True)
-class SigmoidCalibration:
-    """low + (high - low)·σ(inputs·coefficients + intercept): Platt scaling, of one or several inputs."""
-
-    kind: ClassVar[Kind] = "sigmoid"
-    inputs: tuple[str, ...]
-    score_range: tuple[float, float]
-    coefficients: tuple[float, ...]
-    intercept: float
-
-    def predict(self, inputs: npt.ArrayLike) -> FloatArray:
-        """Scores (rows,) of inputs (rows,) or (rows, inputs)."""
-        low, high = self.score_range
-        return low + (high - low) * _sigmoid(_linear(self, inputs))
-
-
-@dataclass(frozen=True, slots=True)
-class RidgeCalibration:
-    """inputs·coefficients + intercept, cut to the range of the scores it was fitted on."""
-
-    kind: ClassVar[Kind] = "ridge"
-    inputs: tuple[str, ...]
-    score_range: tuple[float, float]
-    coefficients: tuple[float, ...]
-    intercept: float
-    penalty: float
-
-    def predict(self, inputs: npt.ArrayLike) -> FloatArray:
-        """Scores (rows,) of inputs (rows,) or (rows, inputs)."""
-        return np.clip(_linear(self, inputs), *self.score_range)
-
-
-Calibration = IsotonicCalibration | SigmoidCalibration | RidgeCalibration
-
-
-def _matrix(inputs: npt.ArrayLike, names: Sequence[str]) -> FloatArray:
-    matrix = np.asarray(inputs, dtype=np.float64)
-    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
-    if matrix.ndim != 2 or matrix.shape[1] != len(names):
-        raise ValueError(f"inputs of shape {matrix.shape}: this calibration takes {len(names)} ({', '.join(names)})")
-    return matrix
-
-
-def _linear(calibration: SigmoidCalibration | RidgeCalibration, inputs: npt.ArrayLike) -> FloatArray:
-    # Summed column by column: a matrix product may round differently for other numbers of rows.
-    columns = _matrix(inputs, calibration.inputs).T
-    total = np.full(columns.shape[1], calibration.intercept)
-    for column, coefficient in zip(columns, calibration.coefficients, strict=True):
-        total += column * coefficient
-    return total
-
-
-def _sigmoid(values: FloatArray) -> FloatArray:
-    small = np.exp(-np.abs(values))
-    return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
 
 
 def fit_calibration(
@@ -114,7 +43,7 @@ def fit_calibration(
     Raises ValueError for values that are not finite, scores outside the range or all the same, and an isotonic map
     of several inputs.
     """
-    matrix, target = _matrix(inputs, names), np.asarray(scores, dtype=np.float64)
+    matrix, target = input_matrix(inputs, names), np.asarray(scores, dtype=np.float64)
     weight = np.ones(len(target)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(matrix) == len(target) == len(weight):
         raise ValueError(
@@ -179,7 +108,7 @@ def _fit_sigmoid(
 
     current = loss(coefficients)
     for _ in range(100):
-        predicted = _sigmoid(design @ coefficients)
+        predicted = sigmoid(design @ coefficients)
         gradient = design.T @ (weight * (predicted - share)) + penalty @ coefficients
         curvature = weight * np.maximum(predicted * (1 - predicted), 1e-12)
         step = np.linalg.lstsq((design * curvature[:, None]).T @ design + penalty, gradient, rcond=None)[0]
@@ -213,27 +142,6 @@ def _fit_ridge(
     coefficients = np.linalg.lstsq(gram, moved.T @ (weight * (target - mean)), rcond=None)[0]
     intercept = float(mean - coefficients @ centre)
     return RidgeCalibration(names, scale, tuple(coefficients.tolist()), intercept, penalty)
-
-
-def calibration_to_dict(calibration: Calibration) -> dict[str, Any]:
-    """The plain JSON form of a fitted map."""
-    return {"format": _FORMAT, "kind": calibration.kind, **asdict(calibration)}
-
-
-def calibration_from_dict(saved: dict[str, Any]) -> Calibration:
-    """Read what `calibration_to_dict` wrote; raises ValueError for anything else."""
-    kinds = {kind.kind: kind for kind in (IsotonicCalibration, SigmoidCalibration, RidgeCalibration)}
-    if saved.get("format") != _FORMAT or saved.get("kind") not in kinds:
-        raise ValueError(f"not a calibration: format {saved.get('format')!r}, kind {saved.get('kind')!r}")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k not in ("format", "kind")}
-    try:
-        calibration: Calibration = kinds[saved["kind"]](**fields)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise ValueError(f"not a {saved['kind']} calibration: {error}") from None
-    numbers = [n for v in fields.values() for n in (v if isinstance(v, tuple) else (v,)) if not isinstance(n, str)]
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        raise ValueError(f"not a {saved['kind']} calibration: it holds values that are not finite numbers")
-    return calibration
 
 
 def jq_program(calibration: Calibration, source: str) -> str | None:

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from actors.calibration import Calibration, calibration_from_dict, calibration_to_dict
 from actors.scored_rows import number_rows
 from cluster.errors import GristmillError
 from cluster.ledger import Chunks, Pass
 from pipelines.curation.calibration import (
-    Calibration,
     CalibrationReport,
-    calibration_from_dict,
-    calibration_to_dict,
     evaluate_calibration,
     fit_calibration,
     jq_program,

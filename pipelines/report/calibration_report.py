@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.calibration import Calibration, IsotonicCalibration
 from pipelines.curation.bootstrap import Estimate
-from pipelines.curation.calibration import Calibration, CalibrationReport, IsotonicCalibration, jq_program
+from pipelines.curation.calibration import CalibrationReport, jq_program
 from pipelines.report import plots
 from pipelines.report.document import (
     Cell,

@@ -10,11 +10,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from actors.calibration import calibration_from_dict, calibration_to_dict
 from pipelines.curation.bootstrap import Resampling
 from pipelines.curation.calibration import (
     CalibrationReport,
-    calibration_from_dict,
-    calibration_to_dict,
     evaluate_calibration,
     fit_calibration,
     jq_program,
