@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +121,7 @@ def probabilities_as_json(labels: Sequence[str]) -> Callable[[npt.NDArray[np.flo
     return encode
 
 
-def numbers_as_json(values: npt.NDArray[np.float32]) -> list[bytes]:
+def numbers_as_json(values: npt.NDArray[Any]) -> list[bytes]:
     """Each row's numbers as JSON, with commas between them: all rows are written by one call, then parted."""
     if not len(values):
         return []

@@ -18,7 +18,7 @@ from typing import Any
 
 from cluster.embedded import SessionError, embedded_ray, first_line, init
 
-PACKAGES = ("cluster", "actors", "pipelines", "jobs")
+PACKAGES = ("cluster", "actors", "pipelines", "serve", "jobs")
 KNOCK_SECONDS = 15.0
 
 

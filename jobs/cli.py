@@ -41,6 +41,10 @@ CONTENTS: dict[str, dict[str, tuple[str, str]]] = {
         "train-calibration": ("train_calibration", "Learn to map a probability to a score."),
         "eval-calibration": ("eval_calibration", "Measure how well probabilities are calibrated."),
     },
+    "Serving": {
+        "serve": ("serve", "Classifiers behind an HTTP endpoint, with a page to try them on."),
+        "classify": ("classify", "Add an endpoint's probabilities to each row."),
+    },
 }
 VERBS = {verb: entry for section in CONTENTS.values() for verb, entry in section.items()}
 
