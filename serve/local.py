@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cluster.embedded import first_line
 from cluster.errors import GristmillError
@@ -30,7 +29,7 @@ from serve.leftovers import ended_with_this
 from serve.worker_process import HOOK_VARIABLE, import_serve, prepare
 
 LOOPBACK = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::", "*", "")
+EVERYWHERE = ("0.0.0.0", "::")
 DRAIN_SECONDS = 5.0  # for requests in flight when the command is ended
 ANSWER_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -65,6 +64,12 @@ def serving(host: str, port: int, cpus: int, limits: Limits | None = None) -> It
         _start(port)
         stack.callback(_drain, folder)
         yield
+
+
+def wait_until_ended() -> None:
+    """Return at Ctrl-C or SIGTERM, which `connect` makes the same."""
+    with suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def wait_until_answering(host: str, port: int, seconds: float = ANSWER_SECONDS) -> None:
@@ -134,9 +139,9 @@ def _free(host: str, port: int) -> None:
     """Raise ServingError where nothing may listen on this host and port now."""
     place = f"{host}:{port}"
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            None if host in EVERYWHERE[2:] else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -215,9 +220,3 @@ def _in_flight(path: Path) -> int:
         # columns: name of the backend, of the server, then queued requests and their peak, requests at work on
         return sum(int(row[4]) for row in rows if row[1:2] == ["BACKEND"] and not row[0].startswith("default"))
     return 0
-
-
-def stopped(_: Any = None) -> None:
-    """Wait for Ctrl-C or SIGTERM, which `connect` turns into KeyboardInterrupt."""
-    with suppress(KeyboardInterrupt):
-        signal.pause()

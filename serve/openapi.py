@@ -12,7 +12,7 @@ from serve.settings import Limits
 
 PROBLEMS = {
     "400": "The body is no JSON, not UTF-8, or its compressed data is damaged.",
-    "401": "No API key, or not one of those that are known. Send `Authorization: Bearer KEY`.",
+    "401": "No API key, or not one of those that are known. Send the header Authorization: Bearer KEY.",
     "404": "No model of this name is served.",
     "405": "Another method is wanted; the header Allow names it.",
     "408": "The body did not come, or came too slowly.",

@@ -1,7 +1,8 @@
 """Inference of a static-embedding network, with tokenizers and numpy alone.
 
-The outputs are those of the network that model2vec trained, to the last few bits of float32. Probabilities and
-labels are not known here.
+The outputs are those of the network that model2vec trained, to the last few bits of float32. A text's outputs do not
+depend on which others are asked about with it: served alone it gets the very bits that it gets in a dataset.
+Probabilities and labels are not known here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ Floats = npt.NDArray[np.float32]
 # model2vec cuts a text to this many characters per token before it tokenizes for training; inference does the same.
 _CHARACTERS_PER_TOKEN = 10
 _TEXTS_PER_BATCH = 1024
+# A matrix product rounds differently for other numbers of rows, so they are always multiplied by so many: BLAS takes
+# another way through what is left over of its own blocks, of which this is a multiple.
+_ROWS_PER_PRODUCT = 32
 
 
 class StaticNetwork:
@@ -45,16 +49,20 @@ class StaticNetwork:
         return np.concatenate(outputs) if outputs else np.zeros((0, len(self._layers[-1][1])), np.float32)
 
     def _outputs(self, texts: Sequence[str]) -> Floats:
-        values = self._embeddings(texts)
         *hidden, (weight, bias) = self._layers
+        embeddings = self._embeddings(texts)
+        values = embeddings.reshape(-1, _ROWS_PER_PRODUCT, embeddings.shape[1])
         for inner, shift in hidden:
             values = np.maximum(values @ inner + shift, 0.0)
-        return cast(Floats, values @ weight + bias)
+        outputs: Floats = (values @ weight + bias).reshape(len(embeddings), -1)
+        return outputs[: len(texts)]
 
     def _embeddings(self, texts: Sequence[str]) -> Floats:
+        """One row for each text, and rows of zeros up to a whole number of products."""
         if self._length is not None:
             texts = [text[: self._length * _CHARACTERS_PER_TOKEN] for text in texts]
-        result = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
+        rows = -(-len(texts) // _ROWS_PER_PRODUCT) * _ROWS_PER_PRODUCT
+        result = np.zeros((rows, self._vectors.shape[1]), np.float32)
         for position, encoding in enumerate(self._tokenizer.encode_batch_fast(_utf8(texts), add_special_tokens=False)):
             ids = np.array(encoding.ids, np.intp)
             if self._unknown is not None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +25,7 @@ from serve.endpoint import Endpoint
 from serve.settings import ModelSettings
 
 TEXTS = ["red apple pie", "green apple tart", "fast red car", "old green car"] * 10
+ROOT = Path(__file__).resolve().parents[2]
 LABELS = ["food", "food", "cars", "cars"] * 10
 Result = TypeVar("Result")
 
@@ -82,3 +89,63 @@ def endpoint_url(model_dir: Path) -> Iterator[str]:
     endpoint = asyncio.run(endpoint_of(quality=model_dir))
     with listening(endpoint) as url:
         yield url
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@dataclass
+class Served:
+    """A `gristmill serve` at work: a process, a URL, and what it has said."""
+
+    process: subprocess.Popen[str]
+    url: str
+    said: Path
+
+    def replicas(self) -> list[int]:
+        """The processes that hold models."""
+        return processes_named("ray::ServeReplica:classifiers:classifiers", self.process.pid)
+
+
+def processes_named(name: str, session: int) -> list[int]:
+    """The processes of a session whose command line begins with `name`."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if not place.name.isdigit():
+            continue
+        try:
+            sid = int((place / "stat").read_text().rpartition(")")[2].split()[3])
+            if sid == session and (place / "cmdline").read_bytes().startswith(name.encode()):
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, wait: float = 90) -> Iterator[Served]:
+    """`gristmill serve` with these arguments, from its first answer to its whole end."""
+    port = free_port()
+    command = [sys.executable, "-m", "jobs.serve", "--port", str(port), *arguments]
+    said = folder / "serve.log"
+    with said.open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=ROOT
+        )
+    try:
+        deadline = time.monotonic() + wait
+        while "interface" not in said.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.1)
+        yield Served(process, f"http://127.0.0.1:{port}", said)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise

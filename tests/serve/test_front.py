@@ -89,6 +89,14 @@ class TestConfig:
         checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert checked.returncode == 0, checked.stderr
 
+    @pytest.mark.parametrize("host", ["::", "::1", "localhost", "0.0.0.0"])
+    def test_haproxy_takes_a_host(self, host: str, tmp_path: Path) -> None:
+        generated(tmp_path)
+        command = [sys.executable, "-m", "serve.front", "-c", "-f", str(tmp_path / "cfg")]
+        environment = os.environ | Limits(host=host).environment()
+        checked = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        assert checked.returncode == 0, checked.stderr
+
     def test_pages_for_operators_stay_on_loopback(self, tmp_path: Path) -> None:
         result = hardened(generated(tmp_path, metrics_port=9101, stats_port=8404), Limits(), "x")
         assert re.findall(r"bind (.*)", result) == ["127.0.0.1:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
@@ -111,8 +119,17 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         "place",
-        ["global", "defaults", "stats socket", "option httplog", "    retry-on", "    bind 127.0.0.1:8000"]
-        + ['}" if routes', "\nbackend default_backend", "    log global\n    # Enable HTTP"],
+        [
+            "global",
+            "defaults",
+            "stats socket",
+            "option httplog",
+            "    retry-on",
+            "    bind 127.0.0.1:8000",
+            '}" if routes',
+            "\nbackend default_backend",
+            "    log global\n    # Enable HTTP",
+        ],
     )
     def test_a_config_in_which_a_place_is_missing_starts_nothing(self, place: str, tmp_path: Path) -> None:
         config = generated(tmp_path)
@@ -130,7 +147,7 @@ class TestConfig:
         assert Limits.of(LIMITS.environment()) == LIMITS
         assert Limits.of({}) == Limits()
         for value in ("0", "-1", "many", "1.5"):
-            with pytest.raises(FrontError, match=f"GRISTMILL_SERVE_QUEUE={value}: give a whole number above 0"):
+            with pytest.raises(FrontError, match=f"GRISTMILL_SERVE_QUEUE={value}: give a whole number of 1 or more"):
                 Limits.of({"GRISTMILL_SERVE_QUEUE": value})
         with pytest.raises(FrontError, match="GRISTMILL_SERVE_HOST"):
             Limits.of({"GRISTMILL_SERVE_HOST": "::1\n bind *:1"})
@@ -186,6 +203,9 @@ class _Obedient(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of clients that are gone."""
 
 
 @pytest.fixture(scope="module")
@@ -300,8 +320,13 @@ class TestRequests:
 
     @pytest.mark.parametrize(
         "line",
-        [b"X-Request-ID: \xff\xfe", b"X-Request-ID: a\r\nX-Request-ID: \xff", b"x-request-id: " + b"a" * 129]
-        + [b"traceparent: \xff", b"tracestate: \xff"],
+        [
+            b"X-Request-ID: \xff\xfe",
+            b"X-Request-ID: a\r\nX-Request-ID: \xff",
+            b"x-request-id: " + b"a" * 129,
+            b"traceparent: \xff",
+            b"tracestate: \xff",
+        ],
     )
     def test_values_that_ray_cannot_decode_do_not_reach_it(self, line: bytes, front: int) -> None:
         answer = raw(front, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + line + b"\r\n\r\n")
@@ -323,9 +348,13 @@ class TestRequests:
 
     @pytest.mark.parametrize(
         "request_bytes",
-        [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n"]
-        + [b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: a\r\n" % i for i in range(300)) + b"\r\n"]
-        + [b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"],
+        [
+            b"nonsense\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20000 + b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: a\r\n" % i for i in range(300)) + b"\r\n",
+            b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        ],
         ids=["no HTTP", "long header", "many headers", "bytes in the path", "negative length"],
     )
     def test_what_is_no_request(self, request_bytes: bytes, front: int) -> None:
@@ -340,7 +369,7 @@ class TestRequests:
     def test_a_body_that_is_too_large(self, front: int) -> None:
         begin = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n"
         assert problem_in(raw(front, begin)) == 413
-        status, headers, body = ask(front, "/", "POST", body=b"x" * (1 << 20))
+        status, _, body = ask(front, "/", "POST", body=b"x" * (1 << 20))
         assert (status, body["bytes"]) == (200, 1 << 20)
 
     def test_slow_headers_and_short_bodies_are_cut_off(self, front: int) -> None:

@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.component, pytest.mark.ray]
 PROBLEM = "application/problem+json"
 LIMITS = {"IN_FLIGHT": "4", "QUEUE": "4", "CLIENT_SECONDS": "2"}
 PROGRAM = '''
-import asyncio, json, os, signal, sys
-from serve.local import serving, wait_until_answering
+import asyncio, json, os, sys
+from serve.local import serving, wait_until_answering, wait_until_ended
 
 async def application(scope, receive, send):
     """Does what the path says: /sleep/SECONDS, /fail, /die; else it tells what reached it."""
@@ -64,10 +64,7 @@ with serving(host, port, 1):
     serve.run(Obedient.bind())
     wait_until_answering(host, port)
     print("ready", file=sys.stderr, flush=True)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        pass
+    wait_until_ended()
 print("ended", [name for name in os.environ if "RAY_SERVE" in name], file=sys.stderr, flush=True)
 '''
 

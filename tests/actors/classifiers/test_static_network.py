@@ -29,6 +29,19 @@ def test_short_texts_are_embedded_as_model2vec_does(static_base: Path, rows):
     np.testing.assert_allclose(ours(texts), theirs.encode(texts), atol=1e-6)
 
 
+def test_a_text_gets_the_same_bits_whatever_is_asked_with_it(static_base: Path, rows):
+    model = StaticModel.from_pretrained(static_base)
+    dice = np.random.default_rng(0)
+    shapes = [(64, 16), (2, 64)]
+    layers = [Layer(dice.standard_normal(shape).astype(np.float32), np.ones(shape[0], np.float32)) for shape in shapes]
+    ours = StaticNetwork(model, MLPHead(layers, Activation.SOFTMAX))
+    texts = [f"{text} apple{number % 7} wheel{number % 5}" for number, text in enumerate(rows(400)[0])]
+    whole = ours(texts)
+    for count in (1, 2, 3, 7, 31, 32, 33, 64, 100, 399):
+        chosen = dice.permutation(len(texts))[:count]
+        assert ours([texts[place] for place in chosen]).tobytes() == whole[chosen].tobytes()
+
+
 def test_a_text_is_cut_after_its_known_words(static_base: Path):
     """The limit counts tokens that the model knows, as it does in training."""
     ours, _ = network(static_base)
