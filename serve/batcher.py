@@ -6,8 +6,8 @@ slice is worked on makes up the next one, so a batch never waits to be filled.
 
 There are three lines, which take turns: small requests, large ones, and streams. None of them keeps the others
 waiting for longer than a slice. In each line, who comes first is served first. A request that would wait for too
-long is refused before anything is done for it; the wait is estimated from the bytes in its line, the number of lines
-that are busy, and the speed of the last slices. A stream is not refused on its way: it is read no faster than it is
+long is refused before anything is done for it; the wait is estimated from what is in its line, the number of lines
+that are busy, and the speed of the last slices. One may always wait behind the one at work. A stream is not refused on its way: it is read no faster than it is
 worked on.
 """
 
@@ -26,7 +26,7 @@ from serve.models import ServedModel
 
 Outputs = npt.NDArray[np.float32]
 
-SLICE_BYTES = 32 << 10  # a few milliseconds of work
+SLICE_BYTES = 64 << 10  # a few milliseconds of work
 SLICE_TEXTS = 256
 # What a text costs beside its characters, as if it were characters: its share of the calls.
 TEXT_COST = 64
@@ -124,6 +124,8 @@ class Batcher:
     def check_room(self, cost: int) -> None:
         """Raise Overloaded if a request of this cost that came now would wait for too long before it is begun."""
         line = self._line_of(cost)
+        if len(line.works) < 2:
+            return  # one at work and one behind it, however long they are: else the core would stand still in between
         busy = sum(other.cost > 0 for other in self._lines if other is not line) + 1
         if (wait := line.cost * busy / self.speed) > self.wait_seconds:
             raise Overloaded(wait)

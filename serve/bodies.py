@@ -137,13 +137,17 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Asked], what: str = "the 
 
 
 def _decoded_with_surrogates(body: bytes, decoder: msgspec.json.Decoder[Asked], what: str) -> Asked:
+    """As `decoded`, with U+FFFD in the place of halves of surrogate pairs, which have no UTF-8."""
     try:
-        found = json.loads(body)
-        asked: Asked = msgspec.convert(found, decoder.type)
-        return asked
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"{what} is not JSON: {error}") from None
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+    try:
+        return decoder.decode(whole)
     except msgspec.ValidationError as error:
         raise _misshapen(error) from None
-    except (ValueError, RecursionError) as error:
+    except msgspec.DecodeError as error:  # NaN, which Python's own decoder takes
         raise Problem(400, f"{what} is not JSON: {error}") from None
 
 

@@ -86,6 +86,7 @@ def _settings(folder: Path, first: int) -> dict[str, str]:
     places = {"CONFIG_FILE_LOC": "cfg", "SOCKET_PATH": "s", "SERVER_STATE_FILE": "state", "METRICS_SOCKET_PATH": "m"}
     return {
         HOOK_VARIABLE: f"{prepare.__module__}.{prepare.__qualname__}",
+        "RAY_worker_niceness": "0",  # Ray's workers give way to all others; these are asked by people who wait
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         BINARY_VARIABLE: str(_program()),

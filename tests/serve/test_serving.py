@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import os
 import random
@@ -149,6 +150,7 @@ def test_a_run_that_is_killed_again_and_again_asks_on_and_ends_with_the_same_byt
     asked = ["--url", server.url, "--model", "quality", "-i", str(texts), "--chunk-size", "64KiB", "-q"]
     assert gristmill("classify", *asked, "-o", str(whole), GRISTMILL_API_KEY=KEY).returncode == 0
     command = [sys.executable, "-m", "jobs", "classify", *asked, "-o", str(killed)]
+    killed_at_work = 0
     for _ in range(3):
         environment = os.environ | {"GRISTMILL_API_KEY": KEY}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
@@ -158,8 +160,11 @@ def test_a_run_that_is_killed_again_and_again_asks_on_and_ends_with_the_same_byt
             if len(list(killed.glob("_run/passes/*/chunks/*/*"))) >= wanted:
                 break
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
+        killed_at_work += process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    assert killed_at_work
     last = gristmill("classify", *asked, "-o", str(killed), GRISTMILL_API_KEY=KEY)
     assert last.returncode == 0, last.stderr
     assert tree(killed) == tree(whole)
@@ -327,8 +332,10 @@ def test_a_replica_that_is_killed_costs_no_more_than_what_it_was_at_work_on(serv
         failed_before = sum(load.found[status] for status in ("502", "503"))
         time.sleep(3)
         assert sum(load.found[status] for status in ("502", "503")) == failed_before
-    failed = load.found["502"] + load.found["503"]
-    assert set(load.found) <= {"200", "502", "503", "200 before"}, load.found
+    # An answer that had begun is cut, and its client sees that; the others are told 502 or 503.
+    cut = load.found["RemoteProtocolError"] + load.found["ReadError"]
+    failed = load.found["502"] + load.found["503"] + cut
+    assert failed + load.found["200"] + load.found["200 before"] == load.found.total(), load.found
     assert load.found["200"] > load.found["200 before"] > 0
     assert failed <= load.clients * 4, load.found
 
