@@ -112,7 +112,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("benchmarks.serving: wrk is missing; apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
-        texts = list(itertools.islice(_pieces(), options.texts))
+        texts = pieces(options.texts)
         model = trained(texts, Path(folder))
         with (
             endpoint(model) as ours,
@@ -135,6 +135,11 @@ def main() -> None:
 
 def _shown(figures: tuple[float, float]) -> str:
     return f"{figures[0]:,.0f} requests a second, p99 {figures[1]:.0f} ms"
+
+
+def pieces(count: int) -> list[str]:
+    """Pieces of the Python sources of this machine."""
+    return list(itertools.islice(_pieces(), count))
 
 
 def _pieces() -> Iterator[str]:

@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,7 @@ SLICE_TEXTS = 256
 # What a text costs beside its characters, as if it were characters: its share of the calls.
 TEXT_COST = 64
 FIRST_SPEED = 2e6  # characters a second, until it has been measured
+PLACE_KEPT_SECONDS = 0.5  # for a body that is on its way
 SPEED_MEMORY = 0.1  # the least weight of the newest slice
 
 
@@ -114,6 +116,7 @@ class Batcher:
         self.wait_seconds = wait_seconds
         self.speed = FIRST_SPEED
         self._small, self._large, self._streams = self._lines = (Line(), Line(), Line())
+        self._announced: list[float] = []
         self._grinding: asyncio.Task[None] | None = None
 
     @property
@@ -124,11 +127,32 @@ class Batcher:
     def check_room(self, cost: int) -> None:
         """Raise Overloaded if a request of this cost that came now would wait for too long before it is begun."""
         line = self._line_of(cost)
-        if len(line.works) < 2:
+        if len(line.works) + (self._on_their_way() if line is self._large else 0) < 2:
             return  # one at work and one behind it, however long they are: else the core would stand still in between
         busy = sum(other.cost > 0 for other in self._lines if other is not line) + 1
-        if (wait := line.cost * busy / self.speed) > self.wait_seconds:
+        on_their_way = cost * self._on_their_way() if line is self._large else 0  # taken to be as long as this one
+        if (wait := (line.cost + on_their_way) * busy / self.speed) > self.wait_seconds:
             raise Overloaded(wait)
+
+    def announce(self, cost: int) -> float:
+        """A large request is on its way: keep its place until `arrived`. Raises Overloaded. Returns its ticket.
+
+        Without it all would be let in, read and decoded that come while the one before them is still on its way.
+        """
+        self.check_room(cost)
+        ticket = time.monotonic()
+        self._announced.append(ticket)
+        return ticket
+
+    def arrived(self, ticket: float) -> None:
+        """The announced request stands in line, or will not come. May be called again."""
+        with suppress(ValueError):
+            self._announced.remove(ticket)
+
+    def _on_their_way(self) -> int:
+        """Those who were announced lately: a slow client keeps no place."""
+        now = time.monotonic()
+        return sum(now - ticket < PLACE_KEPT_SECONDS for ticket in self._announced)
 
     async def outputs(
         self, model: ServedModel, texts: Sequence[str], normalize: bool = True, stream: bool = False

@@ -21,7 +21,7 @@ import orjson
 
 from serve import docs_page, openapi, playground_page
 from serve.api_keys import ApiKeys
-from serve.batcher import Batcher, Overloaded, cost_of
+from serve.batcher import SLICE_BYTES, Batcher, Overloaded, cost_of
 from serve.bodies import Disconnected, decoded, lines_of, whole_body
 from serve.metrics import Metrics, as_text
 from serve.models import PROBE, Models, ServedModel
@@ -38,6 +38,7 @@ Headers = list[tuple[bytes, bytes]]
 JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
 PREFIX = "/v1/models/"
+COMPRESSION = 3
 STREAM_BYTES, STREAM_TEXTS = 256 << 10, 1024  # of a stream, classified together
 _NEVER_CACHED: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
@@ -94,6 +95,11 @@ class Request:
         length = self.headers.get(b"content-length", b"")
         return int(length) if length.isdigit() else 0
 
+    @property
+    def expected_cost(self) -> int:
+        """What the body will cost, as far as its head can tell: text is compressed to a third or so."""
+        return self.content_length * (COMPRESSION if self.encoding else 1)
+
 
 class Endpoint:
     """One replica's endpoint. `models`, `keys` and `limits` may be replaced while it answers."""
@@ -105,7 +111,7 @@ class Endpoint:
         self.metrics = Metrics()
         self.batcher = Batcher(self.limits.max_wait_ms / 1000)
         self.merged: Callable[[], Awaitable[bytes]] | None = None  # the metrics of all replicas
-        self._held = self._streams = 0
+        self.held_bytes = self._streams = 0
 
     def set_limits(self, limits: Limits) -> None:
         self.limits = limits
@@ -188,42 +194,24 @@ class Endpoint:
             raise Problem(
                 413, f"the body is larger than {self.limits.max_body_bytes >> 20} MiB; send it in parts, or as NDJSON"
             )
-        self._check_room(request.content_length)  # before its body is taken
-        with self._holding() as held:
-            body = await whole_body(request.receive, request.encoding, self.limits.max_body_bytes, held)
+        self._check_room(request.expected_cost)  # before its body is taken
+        with _Held(self) as held:
+            body = await whole_body(request.receive, request.encoding, self.limits.max_body_bytes, held.take)
             if verb == "explain":
                 return await self._explain(request, model, decoded(body, _EXPLAIN))
-            return await self._classify(request, model, decoded(body, _CLASSIFY))
+            return await self._classify(request, model, decoded(body, _CLASSIFY), held)
 
     def _check_room(self, cost: int) -> None:
-        try:
+        with _refused():
             self.batcher.check_room(cost)
-        except Overloaded as overloaded:
-            raise _busy(overloaded.seconds) from None
 
-    @contextmanager
-    def _holding(self) -> Iterator[Callable[[int], None]]:
-        """A function that is told of bytes taken into memory until the block ends."""
-        mine = 0
-
-        def held(size: int) -> None:
-            nonlocal mine
-            if self._held and self._held + size > self.limits.max_held_bytes:
-                raise _busy(1.0)
-            mine += size
-            self._held += size
-
-        try:
-            yield held
-        finally:
-            self._held -= mine
-
-    async def _classify(self, request: Request, model: ServedModel, asked: ClassifyRequest) -> int:
+    async def _classify(self, request: Request, model: ServedModel, asked: ClassifyRequest, held: _Held) -> int:
         if len(asked.inputs) > self.limits.max_texts:
             raise Problem(
                 413, f"{len(asked.inputs)} texts, and a request holds {self.limits.max_texts} at most", "inputs"
             )
         top_k = _whole_top_k(asked.top_k)
+        held.arrived()
         self._check_room(cost_of(asked.inputs))  # others may have come while the body did
         began = time.monotonic()
         outputs, waited = await self._outputs(model, asked.inputs, asked.normalize)
@@ -355,11 +343,51 @@ class Endpoint:
     def report(self) -> list[Any]:
         """The counts of this replica."""
         self.metrics.in_line.set(self.batcher.in_line)
-        self.metrics.held.set(self._held)
+        self.metrics.held.set(self.held_bytes)
         self.metrics.model_info.clear()
         for model in self.models.current.values():
             self.metrics.model_info.labels(model.name, model.version).set(1)
         return self.metrics.report()
+
+
+class _Held:
+    """What a request's body takes of the memory for bodies, until the block ends; a large one also keeps its place."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint, self._bytes = endpoint, 0
+        self._ticket: float | None = None
+
+    def __enter__(self) -> _Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._endpoint.held_bytes -= self._bytes
+        self.arrived()
+
+    def take(self, size: int) -> None:
+        """Take so many bytes more. Raises Problem 503 where there is no room for them."""
+        endpoint = self._endpoint
+        if endpoint.held_bytes and endpoint.held_bytes + size > endpoint.limits.max_held_bytes:
+            raise _busy(1.0)
+        if self._bytes <= SLICE_BYTES < self._bytes + size:  # now it is known to be large: before the rest of it comes
+            with _refused():
+                self._ticket = endpoint.batcher.announce(self._bytes + size)
+        self._bytes += size
+        endpoint.held_bytes += size
+
+    def arrived(self) -> None:
+        """The request gives up the place that was kept for it."""
+        if self._ticket is not None:
+            self._endpoint.batcher.arrived(self._ticket)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Within, what the batcher has no room for becomes a Problem."""
+    try:
+        yield
+    except Overloaded as overloaded:
+        raise _busy(overloaded.seconds) from None
 
 
 async def _groups(lines: AsyncIterator[list[bytes | None]]) -> AsyncIterator[list[bytes | None]]:

@@ -51,7 +51,7 @@ def test_a_calibration_needs_to_know_its_label(model_dir: Path, tmp_path: Path, 
 
 
 def test_what_is_no_calibration_is_named(model_dir: Path, tmp_path: Path):
-    with pytest.raises(ModelError, match="holds no calibration.json"):
+    with pytest.raises(ModelError, match=r"holds no calibration\.json"):
         served(model_dir, tmp_path)
     for text in ("nope", "[]", '{"format": "other"}'):
         (tmp_path / "calibration.json").write_text(text)

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import sysconfig
@@ -157,7 +156,7 @@ def test_a_run_that_is_killed_again_and_again_asks_on_and_ends_with_the_same_byt
         deadline = time.monotonic() + 60
         wanted = dice.randrange(1, 60)
         while process.poll() is None and time.monotonic() < deadline:
-            if len(list(killed.glob("_run/passes/*/chunks/*/*"))) >= wanted:
+            if sum(path.is_file() for path in killed.glob("_run/passes/*/*/chunks/**/*")) >= wanted:
                 break
             time.sleep(0.02)
         killed_at_work += process.poll() is None
@@ -340,50 +339,23 @@ def test_a_replica_that_is_killed_costs_no_more_than_what_it_was_at_work_on(serv
     assert failed <= load.clients * 4, load.found
 
 
-def test_ten_times_what_it_can_do_is_refused_cleanly_and_the_rest_is_as_fast_as_ever(
-    models: dict[str, Path], tmp_path: Path
-):
-    """A minute of it. Each request is some 40 ms of work for the one replica; twenty times that is asked at once."""
+def test_ten_times_what_it_can_do_is_refused_cleanly_and_leaves_no_trace(models: dict[str, Path], tmp_path: Path):
+    """A minute of it. How long the accepted ones take is measured by benchmarks.overload, and printed here."""
+    pytest.importorskip("aiohttp")
+    from benchmarks.overload import overload
+
     seconds = float(os.environ.get("GRISTMILL_OVERLOAD_SECONDS", "60"))
     with serving(tmp_path, "--model", f"quality={models['quality']}") as server:
-        asyncio.run(overload(server, seconds))
-
-
-async def overload(server: Served, seconds: float) -> None:
-    url = f"{server.url}/v1/models/quality:classify"
-    text = (ROOT / "serve/endpoint.py").read_text()
-    body = orjson.dumps({"inputs": [text[at : at + 2000] for at in range(0, 16_000, 2000)] * 24})
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(timeout=30, limits=limits) as client:
-
-        async def ask() -> tuple[int, float]:
-            began = time.monotonic()
-            response = await client.post(url, content=body)
-            if response.status_code == 503:
-                assert int(response.headers["retry-after"]) >= 1
-            return response.status_code, time.monotonic() - began
-
-        alone = sorted([(await ask())[1] for _ in range(100)][10:])
-        memory_before = memory_of(server)
-        every = statistics.median(alone) / 10
-        tasks = []
-        began = time.monotonic()
-        while (now := time.monotonic() - began) < seconds:
-            due = int(now / every) - len(tasks)
-            tasks += [asyncio.create_task(ask()) for _ in range(min(due, 50))]
-            await asyncio.sleep(every / 2)
-        answers = await asyncio.wait_for(asyncio.gather(*tasks), 60)  # none hangs
-        statuses = Counter(status for status, _ in answers)
-        accepted = sorted(took for status, took in answers if status == 200)
-        assert set(statuses) == {200, 503}, statuses
-        unloaded, loaded = alone[int(len(alone) * 0.99)], accepted[int(len(accepted) * 0.99)]
-        print(
-            f"\noverload: {len(answers) * statistics.median(alone) / seconds:.1f} times what one replica can do; "
-            f"{statuses[200]} accepted, {statuses[503]} refused; p99 {1000 * unloaded:.0f} ms alone, "
-            f"{1000 * loaded:.0f} ms under load; memory {memory_before >> 20} -> {memory_of(server) >> 20} MiB"
-        )
-        assert memory_of(server) - memory_before < 200 << 20
-        assert [status for status, _ in [await ask() for _ in range(20)]] == [200] * 20  # it has recovered
+        url = f"{server.url}/v1/models/quality:classify"
+        asyncio.run(overload(url, 2, times=1))  # what it holds once it has been at work
+        before = memory_of(server)
+        found = asyncio.run(overload(url, seconds))
+        print(f"\noverload: {found}")
+        assert set(found.statuses) == {200, 503}
+        assert found.without_retry_after == 0
+        assert found.statuses[200] > 0.3 * seconds / found.service  # it goes on working
+        assert found.recovered
+        assert memory_of(server) - before < 200 << 20
 
 
 def memory_of(server: Served) -> int:
