@@ -68,7 +68,9 @@ def command(**arguments: Any) -> None:
             f"--host {host} lets other machines in: give --api-keys FILE, or --without-api-keys if anybody may ask"
         )
     if arguments["print_config"]:
-        click.echo(_config(settings, host, port), nl=False)
+        from serve.deployment import config
+
+        click.echo(config(settings, host, port), nl=False)
         return
     _serve(settings, host, port)
 
@@ -105,12 +107,6 @@ def _of_models(option: str, pairs: Iterable[tuple[str, str]], known: dict[str, s
             )
         found[name] = value
     return found
-
-
-def _config(settings: Any, host: str, port: int) -> str:
-    from serve.deployment import config
-
-    return config(settings, host, port)
 
 
 def _serve(settings: Any, host: str, port: int) -> None:

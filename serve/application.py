@@ -1,15 +1,14 @@
 """The Ray Serve application: replicas of the endpoint, and the board on which they leave their counts.
 
-`build` is what `gristmill serve` runs and what `import_path: serve.application:build` in a Serve config names; its
-arguments are `serve.settings`. A change of the settings reaches the replicas where they are: a model is loaded beside the
-one that answers, which it then replaces.
+`build` is what `gristmill serve` runs and what `import_path: serve.application:build` in a Serve config names. The
+settings (`serve.settings`) are the user_config of its deployment `classifiers`, so a change of them reaches the
+replicas where they are: a model is loaded beside the one that answers, which it then replaces.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
@@ -23,7 +22,7 @@ from serve.api_keys import ApiKeys
 from serve.endpoint import Endpoint
 from serve.metrics import Board
 from serve.problems import Problem
-from serve.settings import Settings, plain_settings, settings_from
+from serve.settings import DEPLOYMENT, plain_settings, settings_from
 
 REPORT_SECONDS = 2.0
 # The endpoint refuses by its own estimate of the wait; this is only the number that Ray lets through to it.
@@ -108,14 +107,16 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 
 
 def build(args: dict[str, Any]) -> serve.Application:
-    """The application that these settings ask for. Raises SettingsError."""
-    settings = settings_from(args)
+    """The application. Settings may be given here too, or not at all: then the config's user_config has to bring them.
+
+    Raises SettingsError.
+    """
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     board = serve.deployment(Board).options(name="board", ray_actor_options={"num_cpus": 0}, logging_config=quiet)
     classifiers = serve.deployment(serve.ingress(endpoint)(Classifiers)).options(
-        name="classifiers",
-        num_replicas=settings.replicas,
-        user_config=_with_absolute_paths(settings),
+        name=DEPLOYMENT,
+        num_replicas=settings_from(args).replicas if args else 1,
+        user_config=plain_settings(settings_from(args)) if args else None,
         max_ongoing_requests=ONGOING_REQUESTS,
         max_queued_requests=ONGOING_REQUESTS,
         health_check_period_s=5,
@@ -126,18 +127,3 @@ def build(args: dict[str, Any]) -> serve.Application:
         logging_config=quiet,
     )
     return classifiers.bind(board.bind())
-
-
-def _with_absolute_paths(settings: Settings) -> dict[str, Any]:
-    """The settings as plain values. Paths are taken from where the application is built; replicas may be elsewhere."""
-    plain = plain_settings(settings)
-    for model in plain["models"].values():
-        for key in model.keys() & {"dir", "calibration", "tokenizer"}:
-            model[key] = _absolute(model[key])
-    if "api_keys_file" in plain:
-        plain["api_keys_file"] = _absolute(plain["api_keys_file"])
-    return plain
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else os.path.abspath(os.path.expanduser(place))

@@ -13,9 +13,8 @@ from cluster.errors import GristmillError
 from cluster.storage import open_storage
 from serve.api_keys import ApiKeys
 from serve.models import version_of
-from serve.settings import Settings, plain_settings
+from serve.settings import APPLICATION, DEPLOYMENT, Settings, plain_settings, with_absolute_paths
 
-NAME = "classifiers"
 KINDS = {"fasttext": "fastText", "model2vec": "model2vec"}
 
 
@@ -51,7 +50,7 @@ def deployed(settings: Settings) -> Iterator[None]:
     from serve.application import build
 
     try:
-        serve.run(build(plain_settings(settings)), name=NAME, route_prefix="/")
+        serve.run(build(plain_settings(with_absolute_paths(settings))), name=APPLICATION, route_prefix="/")
     except Exception as error:  # Ray raises plain ones, with the replicas' own errors in their text
         raise DeploymentFailed(_reason(error)) from error
     yield
@@ -62,7 +61,7 @@ def _reason(error: Exception) -> str:
     from ray import serve
 
     said = str(error)
-    application = serve.status().applications.get(NAME)
+    application = serve.status().applications.get(APPLICATION)
     for deployment in application.deployments.values() if application else ():
         said += "\n" + deployment.message
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -74,16 +73,21 @@ def _reason(error: Exception) -> str:
 
 
 def config(settings: Settings, host: str, port: int) -> str:
-    """The configuration that `serve deploy` takes, as YAML."""
+    """The configuration that `serve deploy` takes, as YAML. Paths stay as they are given: relative to the cluster's."""
+    deployment = {
+        "name": DEPLOYMENT,
+        "num_replicas": settings.replicas,
+        "user_config": plain_settings(msgspec.structs.replace(settings, replicas=1)),
+    }
     plain: dict[str, Any] = {
         "proxy_location": "EveryNode",
         "http_options": {"host": host, "port": port},
         "applications": [
             {
-                "name": NAME,
+                "name": APPLICATION,
                 "route_prefix": "/",
                 "import_path": "serve.application:build",
-                "args": plain_settings(settings),
+                "deployments": [deployment],
             }
         ],
     }

@@ -5,11 +5,14 @@ Unknown keys are errors. No secret is among the settings: API keys are in a file
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import msgspec
 
 from cluster.errors import GristmillError
+
+APPLICATION = DEPLOYMENT = "classifiers"
 
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -88,3 +91,22 @@ def _without_defaults(plain: dict[str, Any], kind: type[msgspec.Struct]) -> dict
         if value != field.default and value != {}:
             kept[field.name] = value
     return kept
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """The same settings for processes that work in another directory."""
+    models = {
+        name: msgspec.structs.replace(
+            model,
+            dir=_absolute(model.dir),
+            calibration=model.calibration and _absolute(model.calibration),
+            tokenizer=model.tokenizer and _absolute(model.tokenizer),
+        )
+        for name, model in settings.models.items()
+    }
+    keys = settings.api_keys_file and _absolute(settings.api_keys_file)
+    return msgspec.structs.replace(settings, models=models, api_keys_file=keys)
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))

@@ -16,7 +16,8 @@ CONFIG = Path(serve.__file__).with_name("config.yaml")
 
 def test_the_config_in_the_repository_is_what_the_command_prints():
     plain = msgspec.yaml.decode(CONFIG.read_bytes())
-    settings = settings_from(plain["applications"][0]["args"])
+    (deployment,) = plain["applications"][0]["deployments"]
+    settings = settings_from(deployment["user_config"] | {"replicas": deployment["num_replicas"]})
     text = CONFIG.read_text()
     comments = [line for line in text.splitlines(keepends=True) if line.startswith("#")]
     http = plain["http_options"]

@@ -245,6 +245,7 @@ class Load:
         self.body = orjson.dumps({"inputs": ["the red apple is in a green car"] * texts})
         self.found: Counter[str] = Counter()
         self.versions: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.seconds: list[float] = []
         self._stop = threading.Event()
 
@@ -275,6 +276,7 @@ class Load:
                 if response.status_code == 200:
                     self.versions[response.json()["version"]] += 1
                 elif response.status_code == 503:
+                    self.refusals[response.json()["detail"]] += 1
                     assert int(response.headers["retry-after"]) >= 1
                     time.sleep(0.05)
 
