@@ -217,6 +217,10 @@ def next_steps(root: str) -> list[tuple[str, str]]:
     """What a newcomer may try on the result, each with its command."""
     model = f"--model-dir {root}/models/fasttext"
     return [
+        (
+            "Try the classifiers on a page in your browser, side by side:",
+            f"gristmill serve --model fasttext={root}/models/fasttext --model model2vec={root}/models/model2vec",
+        ),
         ("Score your own files:", f"gristmill infer-fasttext {model} --input-dir YOUR_DATASET --output-dir scored"),
         (
             "See which grades the static analysis gave:",

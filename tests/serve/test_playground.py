@@ -8,20 +8,24 @@ and the server.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serve.playground_page import CONTENT_SECURITY_POLICY, playground
+from tests.serve.conftest import endpoint_of, listening
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
@@ -137,9 +141,40 @@ class _Stub(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def playground_url() -> Iterator[str]:
-    """The address of the page, with the API below it."""
+GOOD = (
+    "def add ( left , right ) : return left + right",
+    "def mean ( values ) : return total / width",
+    "def f ( x ) : return x list float",
+)
+POOR = ("import os , sys eval ( TODO )", "except : pass eval ( s ) # TODO newer", "print x import eval")
+
+
+def _trained(folder: Path, name: str, good: str, poor: str) -> Path:
+    """A small model of programs that are well written, and others."""
+    from actors.classifiers.fasttext import FastTextParams, train
+
+    lines = folder / f"{name}.txt"
+    pairs = zip(GOOD, POOR, strict=True)
+    lines.write_text("".join(f"__label__{good} {one}\n__label__{poor} {other}\n" for one, other in pairs) * 20)
+    params = FastTextParams(dimension=8, bucket=50, min_count=1, learning_rate=0.5, epoch=8)
+    train(lines, folder / name, params)
+    return folder / name
+
+
+@pytest.fixture(scope="module", params=["stub", "endpoint"])
+def playground_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page, with the API below it: of the stub, and of the real endpoint."""
+    if request.param == "endpoint":
+        folder = tmp_path_factory.mktemp("playground")
+        models = {
+            "quality": _trained(folder, "quality", "good", "poor"),
+            "second": _trained(folder, "second", "fine", "odd"),
+        }
+        with ThreadPoolExecutor(1) as elsewhere:  # Playwright has an event loop in this thread
+            endpoint = elsewhere.submit(lambda: asyncio.run(endpoint_of(**models))).result()
+        with listening(endpoint) as url:
+            yield f"{url}/"
+        return
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Stub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
