@@ -7,8 +7,8 @@ slice is worked on makes up the next one, so a batch never waits to be filled.
 There are three lines, which take turns: small requests, large ones, and streams. None of them keeps the others
 waiting for longer than a slice. In each line, who comes first is served first. A request that would wait for too
 long is refused before anything is done for it; the wait is estimated from what is in its line, the number of lines
-that are busy, and the speed of the last slices. One may always wait behind the one at work. A stream is not refused on its way: it is read no faster than it is
-worked on.
+that are busy, and the speed of the last slices. One may always wait behind the one at work, and whatever fits
+into the next slice. A stream is not refused on its way: it is read no faster than it is worked on.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ class Batcher:
         line = self._line_of(cost)
         if len(line.works) + (self._on_their_way() if line is self._large else 0) < 2:
             return  # one at work and one behind it, however long they are: else the core would stand still in between
+        if line.cost + cost <= SLICE_BYTES:
+            return  # it is answered with the next slice, whatever the last one, which may have been disturbed, took
         busy = sum(other.cost > 0 for other in self._lines if other is not line) + 1
         on_their_way = cost * self._on_their_way() if line is self._large else 0  # taken to be as long as this one
         if (wait := (line.cost + on_their_way) * busy / self.speed) > self.wait_seconds:

@@ -120,6 +120,20 @@ def test_what_would_wait_too_long_is_refused_and_the_estimate_is_of_the_speed_th
     run(work())
 
 
+def test_what_fits_into_the_next_slice_is_not_refused_after_one_that_was_disturbed():
+    async def work() -> None:
+        batcher, model = Batcher(0.05), Lengths()
+        batcher.speed = 10.0
+        asked = [asyncio.create_task(batcher.outputs(model, ["x" * 400])) for _ in range(8)]  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        batcher.check_room(400)
+        with pytest.raises(Overloaded):
+            batcher.check_room(SLICE_BYTES)
+        await asyncio.gather(*asked)
+
+    run(work())
+
+
 def test_an_error_of_a_model_comes_to_those_who_asked_and_to_nobody_else():
     async def work() -> None:
         batcher, model = Batcher(1), Lengths()
