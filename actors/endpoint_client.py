@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,9 @@ class EndpointClient:
     """A client with its connections. Close it, or use it as a context manager. For one thread at a time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        missing = [name for name in ("aiohttp", "tenacity") if find_spec(name) is None]
+        if missing:
+            raise EndpointError(f"asking an endpoint needs {' and '.join(missing)}: pip install {' '.join(missing)}")
         self.endpoint = endpoint
         self._headers = endpoint.headers()
         self._runner = asyncio.Runner()

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from cluster.embedded import first_line
@@ -37,6 +38,7 @@ POLL_SECONDS = 0.05
 # minutes, lest an old HAProxy take another for it: so there are many more than replicas.
 PORTS = range(20_000, 32_768, 256)
 REPLICA_PORTS, OTHER_PORTS = 200, 240
+NEEDED = ("fastapi", "starlette", "uvicorn")
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
@@ -51,6 +53,11 @@ def serving(host: str, port: int, cpus: int, limits: Limits | None = None) -> It
     Raises ServingError where the address cannot be had or a part is not installed. At the end requests in flight
     have a few seconds to be answered.
     """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ServingError(
+            f"serving needs Ray Serve, of which {', '.join(missing)} is missing: pip install 'ray[serve]'"
+        )
     _free(host, port)
     with ExitStack() as stack:
         first = stack.enter_context(_claimed_ports())

@@ -158,6 +158,12 @@ def test_a_key_comes_from_a_file_and_never_shows(server: tuple[Faults, str], tmp
         EndpointClient(Endpoint(server[1], "quality", str(tmp_path / "none")))
 
 
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(endpoint_client, "find_spec", lambda name: None if name == "tenacity" else object())
+    with pytest.raises(EndpointError, match="needs tenacity: pip install tenacity"):
+        EndpointClient(Endpoint("http://127.0.0.1:9", "quality"))
+
+
 def test_another_version_is_not_mixed_in(client: EndpointClient):
     version = client.describe()["version"]
     assert client.classify(["a"], version)
