@@ -132,7 +132,7 @@ def _welcome(served: dict[str, str], host: str, port: int, keys: str | None) -> 
     lines = [f"serving {name}: {what}" for name, what in served.items()]
     lines += [
         f"  try it     {url}/",
-        f'  ask it     curl {url}/v1/models/{first}:classify{key} --json \'{{"inputs": ["def add(a, b): return a + b"]}}\'',
+        f'  ask it     curl {url}/v1/models/{first}:classify{key} -d \'{{"inputs": ["def add(a, b): return a + b"]}}\'',
         f"  interface  {url}/docs",
         f"  API keys   {f'one of {keys}' if keys else 'none: whoever reaches this address may ask'}",
         "Ctrl-C stops it; a model directory that is written anew is taken up by itself.",

@@ -15,10 +15,10 @@ CONTENT_SECURITY_POLICY = (
 EXAMPLES = {
     "listModels": "curl {url}/v1/models{key}",
     "getModel": "curl {url}/v1/models/quality{key}",
-    "classify": """curl {url}/v1/models/quality:classify{key} --json '{{"inputs": ["def add(a, b): return a + b"]}}'
+    "classify": """curl {url}/v1/models/quality:classify{key} -d '{{"inputs": ["def add(a, b): return a + b"]}}'
 zstd -c shard.jsonl | curl {url}/v1/models/quality:classify{key} -T - -X POST \\
   -H 'Content-Type: application/x-ndjson' -H 'Content-Encoding: zstd'""",
-    "explain": """curl {url}/v1/models/quality:explain{key} --json '{{"input": "def add(a, b): return a + b"}}'""",
+    "explain": """curl {url}/v1/models/quality:explain{key} -d '{{"input": "def add(a, b): return a + b"}}'""",
     "health": "curl {url}/healthz",
     "ready": "curl {url}/readyz",
     "metrics": "curl {url}/metrics{key}",
