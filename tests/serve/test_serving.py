@@ -371,7 +371,7 @@ def test_ending_it_answers_what_is_in_flight_and_leaves_nothing(models: dict[str
         body = orjson.dumps({"inputs": ["the red apple is in a green car " * 60] * 4000})
         with concurrent.futures.ThreadPoolExecutor() as pool:
             asked = pool.submit(httpx.post, f"{server.url}/v1/models/quality:classify", content=body, timeout=30)
-            time.sleep(0.15)
+            time.sleep(0.4)  # long enough to be under way; one that is answered already is answered, too
             server.process.send_signal(signal.SIGTERM)
             assert asked.result().status_code == 200
         assert server.process.wait(20) == 0
