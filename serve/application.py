@@ -22,7 +22,7 @@ from serve.api_keys import ApiKeys
 from serve.endpoint import Endpoint
 from serve.metrics import Board
 from serve.problems import Problem
-from serve.settings import DEPLOYMENT, plain_settings, settings_from
+from serve.settings import DEPLOYMENT, LOGGER, plain_settings, settings_from
 
 REPORT_SECONDS = 2.0
 # The endpoint refuses by its own estimate of the wait; this is only the number that Ray lets through to it.
@@ -36,7 +36,7 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
-log = logging.getLogger("gristmill.serve")
+log = logging.getLogger(LOGGER)
 
 
 @cache

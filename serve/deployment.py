@@ -12,6 +12,7 @@ from actors.classifiers.card import CARD_FILE, Card, ModelError
 from cluster.errors import GristmillError
 from cluster.storage import open_storage
 from serve.api_keys import ApiKeys
+from serve.local import session_folder
 from serve.models import version_of
 from serve.settings import APPLICATION, DEPLOYMENT, Settings, plain_settings, with_absolute_paths
 
@@ -69,7 +70,8 @@ def _reason(error: Exception) -> str:
         kind, colon, message = line.partition(": ")
         if colon and kind.rpartition(".")[2].endswith(("Error", "Refused", "Mismatch")) and message:
             return message
-    return f"the replicas could not start: {lines[0] if lines else error!r}; see Ray's logs in /tmp/ray"
+    said = lines[0] if lines else repr(error)
+    return f"the replicas could not start: {said}; see Ray's logs in {session_folder()}/logs"
 
 
 def config(settings: Settings, host: str, port: int) -> str:

@@ -28,7 +28,7 @@ from serve.models import PROBE, Models, ServedModel
 from serve.occlusion import MAX_CHARACTERS, effects, pieces_of, without_each
 from serve.problems import CONTENT_TYPE, Problem
 from serve.results import results
-from serve.settings import Limits
+from serve.settings import LOGGER, Limits
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -42,7 +42,7 @@ COMPRESSION = 3
 STREAM_BYTES, STREAM_TEXTS = 256 << 10, 1024  # of a stream, classified together
 _NEVER_CACHED: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
-log = logging.getLogger("gristmill.serve")
+log = logging.getLogger(LOGGER)
 
 
 class ClassifyRequest(msgspec.Struct, forbid_unknown_fields=True):

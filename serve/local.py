@@ -67,7 +67,7 @@ def serving(host: str, port: int, cpus: int, limits: Limits | None = None) -> It
         limits = replace(limits or Limits.of(os.environ), host=host)
         stack.enter_context(_environment(_settings(folder, first) | limits.environment()))
         stack.enter_context(connect("local", cpus))
-        tell(_session_folder())
+        tell(session_folder())
         _start(port)
         stack.callback(_drain, folder)
         yield
@@ -84,7 +84,9 @@ def wait_until_answering(host: str, port: int, seconds: float = ANSWER_SECONDS) 
     deadline = time.monotonic() + seconds
     while not _healthy(LOOPBACK if host in EVERYWHERE else host, port):
         if time.monotonic() > deadline:
-            raise ServingError(f"nothing answers at {host}:{port} after {seconds:.0f} s; see Ray's logs in /tmp/ray")
+            raise ServingError(
+                f"nothing answers at {host}:{port} after {seconds:.0f} s; see Ray's logs in {session_folder()}/logs"
+            )
         time.sleep(POLL_SECONDS)
 
 
@@ -116,7 +118,8 @@ def _settings(folder: Path, first: int) -> dict[str, str]:
     }
 
 
-def _session_folder() -> str:
+def session_folder() -> str:
+    """Where the Ray of this process keeps its files."""
     import ray._private.worker as ray_worker
 
     return str(ray_worker.global_worker.node.get_session_dir_path())

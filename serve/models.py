@@ -25,13 +25,13 @@ from actors.classifiers.model2vec import Model2VecRegressor
 from actors.text_form import TextForm, applier, steps_of
 from cluster.errors import GristmillError
 from cluster.storage import open_storage
-from serve.settings import ModelSettings
+from serve.settings import LOGGER, ModelSettings
 
 CALIBRATION_FILE = "calibration.json"
 # Something to answer: a replica that cannot predict this is not healthy.
 PROBE = "def probe(text):\n    return text"
 
-log = logging.getLogger("gristmill.serve")
+log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True)

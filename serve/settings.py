@@ -13,6 +13,7 @@ import msgspec
 from cluster.errors import GristmillError
 
 APPLICATION = DEPLOYMENT = "classifiers"
+LOGGER = "ray.serve.gristmill"  # below Ray Serve's own: what others say in a replica reaches no file
 
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Positive = Annotated[int, msgspec.Meta(ge=1)]

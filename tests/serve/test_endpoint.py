@@ -16,7 +16,7 @@ import zstandard
 from actors.classifier import ClassifyRows
 from cluster.rows import Rows
 from serve.api_keys import ApiKeys
-from serve.settings import Limits
+from serve.settings import LOGGER, Limits
 from tests.serve.conftest import asking, endpoint_of, run, trained
 
 CLASSIFY = "/v1/models/quality:classify"
@@ -263,7 +263,7 @@ def test_a_key_lets_in(model_dir: Path, keys: ApiKeys, key: str):
 def test_without_a_key_nothing_is_said_and_nothing_logged(
     model_dir: Path, keys: ApiKeys, path: str, headers: dict[str, str], query: str, caplog: pytest.LogCaptureFixture
 ):
-    caplog.set_level(logging.DEBUG, "gristmill")
+    caplog.set_level(logging.DEBUG, LOGGER)
     method = "POST" if path.endswith("classify") else "GET"
     request = {"method": method, "url": path + query, "headers": headers, "content": b'{"inputs": ["a"]}'}
     (response,) = ask(model_dir, request, keys=keys)

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,12 +182,22 @@ def test_strangers_are_told_nothing_and_nothing_of_them_is_logged(server: Served
         )
         assert response.status_code == 401
         assert response.headers["content-type"] == "application/problem+json"
-    logs = [server.said, *Path("/tmp/ray/session_latest/logs").rglob("*")]
-    for path in logs:
-        if path.is_file():
-            said = path.read_bytes()
-            assert b"secret-of-a-stranger" not in said
-            assert KEY.encode() not in said, path
+    logs = [path for path in logs_of(server).rglob("*") if path.is_file()]
+    assert any("replica" in path.name for path in logs)
+    for path in (server.said, *logs):
+        said = path.read_bytes()
+        assert b"secret-of-a-stranger" not in said, path
+        assert KEY.encode() not in said, path
+
+
+def logs_of(server: Served) -> Path:
+    """Where the server's own Ray keeps its logs, as a replica holds them open; another Ray may have started since."""
+    for descriptor in Path(f"/proc/{server.replicas()[0]}/fd").iterdir():
+        target = Path(os.readlink(descriptor))
+        for folder in target.parents:
+            if folder.name == "logs":
+                return folder
+    raise AssertionError("the replica holds no log open")
 
 
 def test_pages_answer_without_a_key(server: Served):
@@ -315,6 +326,9 @@ def test_a_broken_new_version_changes_nothing(server: Served, models: dict[str, 
         model.write_bytes(kept[0][:100])
         card.write_bytes(kept[1] + b"\n")
         assert waited_for(lambda: "failed_update" in client.get("/v1/models/quality").json(), 30)
+        logs = logs_of(server) / "serve"
+        told = b"the new version was not taken"
+        assert waited_for(lambda: any(told in path.read_bytes() for path in logs.glob("replica_*")), 10)
         model.write_bytes(kept[0])
         card.write_bytes(kept[1])
         assert waited_for(lambda: "failed_update" not in client.get("/v1/models/quality").json(), 30)
@@ -387,6 +401,9 @@ def said(*arguments: str) -> tuple[int, str]:
 def test_what_cannot_be_served_is_said_in_one_line(models: dict[str, Path], tmp_path: Path, server: Served):
     quality = f"quality={models['quality']}"
     port = server.url.rpartition(":")[2]
+    broken = tmp_path / "broken"
+    shutil.copytree(models["quality"], broken)
+    (broken / "model.bin").write_bytes(bytes((broken / "model.bin").stat().st_size))
     for arguments, status, words in (
         (["--model", f"quality={tmp_path}"], 1, f"no model in {tmp_path}"),
         (["--model", str(tmp_path)], 2, "write NAME=DIR"),
@@ -395,6 +412,7 @@ def test_what_cannot_be_served_is_said_in_one_line(models: dict[str, Path], tmp_
         (["--model", quality, "--api-keys", str(tmp_path / "none")], 1, "none cannot be read"),
         (["--model", quality, "--port", port], 1, f"127.0.0.1:{port} is in use"),
         (["--model", quality, "--calibration", "other=x"], 2, "there is no other"),
+        (["--model", f"quality={broken}"], 1, f"{broken}/model.bin cannot be loaded"),  # which a replica finds out
         (["--model", f"bad name={tmp_path}"], 1, "settings of the endpoint"),
     ):
         found, text = said(*arguments)
