@@ -17,8 +17,9 @@ from typing import Any
 import cloudpickle
 import ray
 
+from cluster.async_worker import AsyncShardWorker
 from cluster.embedded import lean_data
-from cluster.errors import GristmillError, portable
+from cluster.errors import GristmillError, Halt, portable
 from cluster.ledger import Pass, Run, Tally
 from cluster.resources import Resources
 from cluster.session import Session
@@ -28,6 +29,8 @@ from cluster.storage import StorageError
 from cluster.worker import Report, ShardWorker, Shipment, WorkItem, commit
 
 STRIPE_BYTES = 8 << 20  # a shard stored in less is not worth decompressing twice
+# Of an asynchronous pool, by each actor: while one group's last rows are waited for, others keep its engine busy.
+GROUPS_AT_ONCE = 4
 COMMITS_AT_ONCE = 4  # by each committer
 WORKERS_PER_COMMITTER = 16  # what these write in the time that it takes to compress it, one can move
 
@@ -36,12 +39,12 @@ class RunFailed(GristmillError):
     """A pass that could not finish; what it finished is kept, and the message says what stopped it."""
 
 
-def plan_items(shards: Sequence[Source], workers: int) -> list[list[WorkItem]]:
+def plan_items(shards: Sequence[Source], workers: int, stripe_bytes: int = STRIPE_BYTES) -> list[list[WorkItem]]:
     """Work items in groups, the largest first. A shard that would keep the other workers waiting is striped."""
     total = sum(shard.size for shard in shards)
     items: list[tuple[int, WorkItem]] = []
     for shard in shards:
-        large = shard.divisible and shard.size > STRIPE_BYTES and shard.size * 2 * workers > total
+        large = shard.divisible and shard.size > stripe_bytes and shard.size * 2 * workers > total
         stride = workers if large else 1
         items += [(shard.size // stride, WorkItem(shard, offset, stride)) for offset in range(stride)]
     items.sort(key=lambda pair: -pair[0])
@@ -222,31 +225,57 @@ def _reports(session: Session, step: Pass, flow: Flow, shards: list[Source]) -> 
     context.target_max_block_size = 1  # every report is a block of its own, so it comes when it is made
     pools = flow.pools()
     with ray.data.DataContext.current(context), lean_data() if session.embedded else nullcontext():
-        items = plan_items(shards, _pool_size(pools[0][0], session, 1 << 30)[1])
+        # Rows that wait for a model are worth spreading however few they are.
+        stripe_bytes = 0 if flow.is_async else STRIPE_BYTES
+        items = plan_items(shards, _pool_size(pools[0][0], session, 1 << 30)[1], stripe_bytes)
         rows = [{"data": pickle.dumps(group)} for group in items]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
         # A second task waiting at an actor hides the way to it; of few, the first actor to start would take two.
         ahead = 2 if len(rows) > 4 * session.workers else 1
         for number, (resources, stages) in enumerate(pools):
             last = number == len(pools) - 1
-            worker = ShardWorker(step, stages, flow.sink, flow.chunk_size, flow.skip_damaged, number)
+            kind = AsyncShardWorker if flow.is_async else ShardWorker
+            worker = kind(step, stages, flow.sink, flow.chunk_size, flow.skip_damaged, number)
             low, high = _pool_size(resources, session, len(items) if number == 0 else 1 << 30)
+            calls = GROUPS_AT_ONCE if flow.is_async else 1
             data = data.map_batches(
-                _Fused if last and number == 0 else _Reading if number == 0 else _Finishing if last else _Between,
+                _actor_of(flow, number, last),
                 fn_constructor_args=(cloudpickle.dumps(worker),),
                 batch_size=1,
                 batch_format="numpy",
                 compute=ray.data.ActorPoolStrategy(
-                    min_size=low, max_size=high, max_tasks_in_flight_per_actor=ahead if number == 0 else 2
+                    min_size=low,
+                    max_size=high,
+                    max_tasks_in_flight_per_actor=calls - 1 + (ahead if number == 0 else 2),
+                    max_concurrent_calls_per_actor=calls,
+                    enable_true_multi_threading=flow.is_async,
                 ),
                 **resources.ray_args(),
             )
-        for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for blob in batch.column("data"):
-                message = pickle.loads(blob.as_py())
-                if isinstance(message, _Problem):
-                    raise pickle.loads(message.error)
+        yield from _messages(data)
+
+
+def _actor_of(flow: Flow, number: int, last: bool) -> type[_Actor]:
+    if flow.is_async:
+        return _Overlapping
+    return _Fused if last and number == 0 else _Reading if number == 0 else _Finishing if last else _Between
+
+
+def _messages(data: Any) -> Iterator[Report]:
+    """What the last pool sends. An error is raised as it comes; one that halts the run, when all have ended."""
+    halt: Halt | None = None
+    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for blob in batch.column("data"):
+            message = pickle.loads(blob.as_py())
+            if not isinstance(message, _Problem):
                 yield message
+                continue
+            error = pickle.loads(message.error)
+            if not isinstance(error, Halt):
+                raise error
+            halt = halt or error
+    if halt is not None:
+        raise halt
 
 
 def _pool_size(resources: Resources, session: Session, items: int) -> tuple[int, int]:
@@ -290,6 +319,14 @@ class _Fused(_Actor):
     def take(self, message: list[WorkItem]) -> Iterator[Report | Shipment]:
         for item in message:
             yield from self.worker.work(item)
+
+
+class _Overlapping(_Actor):
+    """The one pool of a flow that waits for somebody else: has the chunks of several items in work at once."""
+
+    def take(self, message: list[WorkItem]) -> Iterator[Report | Shipment]:
+        assert isinstance(self.worker, AsyncShardWorker)
+        yield from self.worker.work_all(message)
 
 
 class _Reading(_Actor):

@@ -9,6 +9,10 @@ class GristmillError(Exception):
     """Shown as it is, without a traceback; anything else is a defect."""
 
 
+class Halt(GristmillError):
+    """An error that stops a run in good order: what is under way is finished and kept, nothing new is begun."""
+
+
 def portable(error: Exception) -> Exception:
     """The error itself if another process can read it, else one that says the same."""
     import cloudpickle

@@ -116,12 +116,13 @@ def quarantine_lines(shard: str, rejected: Iterable[Rejected]) -> bytes:
 
     lines = []
     for row in rejected:
-        entry: dict[str, Any] = {"shard": shard, "line": row.line, "reason": row.reason}
+        entry: dict[str, Any] = {"shard": shard, "line": row.line, "reason": row.reason, **(row.evidence or {})}
         try:
             entry["raw"] = row.raw.decode("utf-8")
         except UnicodeDecodeError:
             entry["raw_base64"] = base64.b64encode(row.raw).decode("ascii")
-        lines.append(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        # Half of a surrogate pair, which no UTF-8 holds, is written as the JSON escape that it came as.
+        lines.append(json.dumps(entry, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
     return encode(b"".join(lines), shard)
 
 

@@ -7,15 +7,20 @@ up: rows in = rows out + filtered + quarantined. Nothing here parses JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The reason why one row could not be processed; the row goes to quarantine, its neighbours go on."""
+    """The reason why one row could not be processed; the row goes to quarantine, its neighbours go on.
+
+    `evidence` is what is kept beside the reason for whoever looks into it (a model's raw answer, say): JSON values.
+    """
 
     reason: str
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Rejected:
     line: int
     raw: bytes
     reason: str
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -71,7 +77,7 @@ class Rows:
                 self.filtered += 1
             else:
                 number, raw = self.numbers[position], self.originals[position]
-                self.rejected.append(Rejected(number, raw, result.reason))
+                self.rejected.append(Rejected(number, raw, result.reason, result.evidence))
         self.numbers = [self.numbers[position] for position in kept]
         self.originals = [self.originals[position] for position in kept]
         self.lines = lines

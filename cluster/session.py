@@ -28,6 +28,7 @@ class Session:
 
     workers: int
     embedded: bool
+    gpus: float = 0
 
 
 def _quiet() -> None:
@@ -57,7 +58,7 @@ def connect(address: str | None = None, num_workers: int | None = None) -> Itera
             stack.enter_context(embedded_ray(max(cores, num_workers or 1)) if embedded else _joined(address))
             _on_terminate(signal.default_int_handler)  # Ray has set a handler of its own
         cpus = os.cpu_count() or 1 if embedded else int(ray.cluster_resources().get("CPU", 1)) or 1
-        yield Session(num_workers or cpus, embedded)
+        yield Session(num_workers or cpus, embedded, float(ray.cluster_resources().get("GPU", 0)))
 
 
 @contextmanager

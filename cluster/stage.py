@@ -30,6 +30,24 @@ class Stage:
         raise NotImplementedError
 
 
+class AsyncStage(Stage):
+    """A step that waits for somebody else (a model, a server), so that many chunks are in work at once in one actor.
+
+    What is promised and asked of a stage holds here too; `start` and `process_async` run on one event loop, which is
+    theirs for the actor's life. `rows_at_once` is how many rows an actor takes in before it waits for some to be done.
+    A chunk that raises `Halt` is left for a later run, and the others that are under way are finished.
+    """
+
+    rows_at_once: int = 1000
+
+    async def start(self) -> None:
+        """Like `setup`, which comes before it, for what belongs to the event loop."""
+
+    async def process_async(self, rows: Rows) -> Rows:
+        """Change the rows in place (see `Rows.settle`) and return them."""
+        raise NotImplementedError
+
+
 class Sink(Protocol):
     """What is kept of a processed chunk. `commits` says whether finished shards are published as files."""
 
@@ -71,9 +89,19 @@ class Flow:
     skip_damaged: bool = False
 
     def pools(self) -> list[tuple[Resources, list[Stage]]]:
-        """Adjacent stages with equal resources, together: a row is read and written once per pool."""
+        """Adjacent stages with equal resources, together: a row is read and written once per pool.
+
+        Raises ValueError where an asynchronous stage shares a flow with stages of other resources.
+        """
         grouped = groupby(self.stages, key=lambda stage: stage.resources)
-        return [(resources, list(stages)) for resources, stages in grouped] or [(Resources(cpus=1), [])]
+        pools = [(resources, list(stages)) for resources, stages in grouped] or [(Resources(cpus=1), [])]
+        if self.is_async and len(pools) > 1:
+            raise ValueError("an asynchronous stage reads and writes for itself: give all stages its resources")
+        return pools
+
+    @property
+    def is_async(self) -> bool:
+        return any(isinstance(stage, AsyncStage) for stage in self.stages)
 
 
 @dataclass(slots=True)

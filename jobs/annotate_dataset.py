@@ -2,51 +2,126 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from jobs.command import input_option, output_option, run, run_options, text_option, verb
+from jobs.annotation_options import (
+    CHUNK_ROWS,
+    EMBEDDED,
+    ENGINES,
+    Asked,
+    Named,
+    asked,
+    asking_options,
+    fingerprint,
+    limits,
+    model_options,
+    question_options,
+    service,
+)
+from jobs.command import run, run_options, stack, verb
 
 EXAMPLES = """
-gristmill annotate-dataset -d data/raw -o data/graded --engine static-analysis --annotation-task-prompt code_quality
-gristmill annotate-dataset -d data/web -o data/graded --engine static-analysis --annotation-task-prompt prose_quality
+gristmill annotate-dataset -d raw -o graded --annotation-task-prompt code_quality
+gristmill annotate-dataset -d raw -o graded --model-name gpt-5-mini --service-tier flex --annotation-task-prompt claude_rubric_code --annotation-system-prompt code_system --max-new-tokens 2048 --max-cost 20 --cache-location cache
+gristmill annotate-dataset -d raw -o graded --model-name Qwen/Qwen3-8B --base-url http://gpu1:8000/v1 --annotation-task-prompt my/prompt.md
+gristmill annotate-dataset -d raw -o graded --engine vllm --model-name models/Qwen3-8B --annotation-task-prompt text_quality.md
+gristmill annotate-dataset -d raw -o graded --model-name gpt-5-mini --annotation-task-prompt claude_rubric_code --max-new-tokens 2048 --dry-run
 """
+
+engine_options = stack(
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        help=f"Who answers. [default: openai with --model-name, else {EMBEDDED}]",
+    ),
+    click.option("--gpus-per-engine", type=click.FloatRange(0), default=1, show_default=True, help="For vllm, sglang."),
+    click.option(
+        "--engine-option",
+        "engine_options",
+        type=Named(),
+        multiple=True,
+        help="NAME=VALUE for vllm, sglang, transformers.",
+    ),
+    click.option("--chat-template", type=click.Path(), help="A Jinja file, for a model that has no chat template."),
+    click.option("--dry-run", is_flag=True, help="Ask nobody: count questions and tokens, and say what it would cost."),
+)
 
 
 @verb("annotate-dataset", EXAMPLES)
-@input_option("-d", "--dataset-dir")
-@output_option
-@click.option("--engine", type=click.Choice(["static-analysis"]), default="static-analysis", show_default=True)
-@click.option(
-    "--annotation-task-prompt",
-    type=click.Choice(["code_quality", "prose_quality"]),
-    required=True,
-    help="The rubric; the answer is set under this name.",
-)
-@text_option
-@click.option("--max-text-length", type=click.IntRange(1), help="Grade only this many characters from the head.")
+@question_options
+@model_options
+@engine_options
+@asking_options
 @run_options
 def command(**arguments: Any) -> Any:
-    """Grade every row by a rubric of five criteria; the score is the number of criteria met, 0 to 5.
+    """Put a question about every row to a model; its validated answer is set under the task prompt's name, with _meta.
 
-    The static-analysis engine needs no model and no network: it measures the text. code_quality looks at programs (they
-    parse, complexity, length, names, docstrings, red flags), prose_quality applies the published heuristics of Gopher,
-    C4 and FineWeb. It sees form, not meaning, and every answer says so in _meta.
+    A row without a valid answer goes to _quarantine with its category. Every answer is in the request journal before
+    it is used: a run that was killed, or stopped by --max-cost, is continued by the same command and asks nothing twice;
+    with --cache-location other runs find the answers too.
+
+    Without a model the static-analysis engine answers: it measures the text, sees form and not meaning, and every answer
+    says so in _meta. code_quality looks at programs, prose_quality applies the heuristics of Gopher, C4 and FineWeb.
     """
-    from actors.annotator import GradeRows
-    from actors.engines.static_analysis import VERSION
-    from jobs.job import Job, RunOptions
+    from jobs.job import RunOptions
 
     options = RunOptions.taken_from(arguments)
+    engine = arguments["engine"] or ("openai" if arguments["model_name"] else EMBEDDED)
+    arguments["engine"] = engine
     inputs, output = arguments.pop("input_dirs"), arguments.pop("output_dir")
-    rubric = arguments["annotation_task_prompt"]
-    stage = GradeRows(rubric, rubric, arguments["text_expression"], arguments["max_text_length"])
-    versions = {"static-analysis": VERSION}
-    with Job("annotate-dataset", arguments, inputs, output, options, versions=versions) as job:
-        if not job.complete:
-            job.write([stage])
-        return job.finish()
+    is_dry = arguments.pop("dry_run")
+    if engine == EMBEDDED:
+        from jobs.embedded_annotation import annotate
+
+        return annotate(arguments, inputs, output, options)
+    if not arguments["model_name"]:
+        raise click.UsageError(f"--engine {engine} needs --model-name")
+    question = asked(arguments)
+    if is_dry:
+        from jobs.annotation_estimate import estimate
+
+        return estimate(arguments, question, inputs, options)
+    return _annotate(arguments, question, inputs, output, options)
+
+
+def _annotate(arguments: dict[str, Any], question: Asked, inputs: Any, output: str, options: Any) -> Any:
+    from actors.annotator import AnnotateRows
+    from actors.engine_choice import EngineChoice
+    from cluster.storage import open_storage
+    from jobs.engines import checked, resources
+    from jobs.job import Job
+    from jobs.spending import shared_limiter, spending_of
+
+    held = limits(arguments, question.prices)
+    choice = EngineChoice(
+        kind=arguments["engine"],
+        model=arguments["model_name"],
+        limits=held,
+        service=service(arguments) if arguments["engine"] == "openai" or arguments["base_url"] else None,
+        prices=question.prices,
+        chat_template=arguments["chat_template"],
+        options=dict(arguments["engine_options"]),
+    )
+    checked(choice)
+    config = fingerprint(arguments, question)
+    with Job("annotate-dataset", config, inputs, output, options) as job:
+        if job.complete:
+            return job.finish()
+        own = job.output.child(job.step("journal").folder)
+        place = arguments["cache_location"]
+        journal = open_storage(place, options.endpoint_url) if place else own
+        journal.check_writable()
+        session = job.connected()
+        before = spending_of(journal, job.run.identity)
+        with shared_limiter(held, own, job.run.identity, before.cost, job.display) as limiter:
+            choice = replace(choice, limiter=limiter, journal=journal, run=job.run.identity)
+            needs = resources(choice, session, options.num_workers, arguments["gpus_per_engine"])
+            stage = AnnotateRows(question.questions, choice, question.field, needs, arguments["max_repairs"])
+            job.write([stage], sources=question.sources(job.shards), chunk_rows=CHUNK_ROWS)
+        return job.finish(**spending_of(journal, job.run.identity).told())
 
 
 if __name__ == "__main__":

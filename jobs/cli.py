@@ -26,7 +26,9 @@ CONTENTS: dict[str, dict[str, tuple[str, str]]] = {
         "label-distribution": ("label_distribution", "How many rows each label has."),
     },
     "Annotation": {
-        "annotate-dataset": ("annotate_dataset", "Grade every row."),
+        "annotate-dataset": ("annotate_dataset", "Ask a model about every row, or measure it."),
+        "list-prompts": ("list_prompts", "The prompts that come along."),
+        "show-prompt": ("show_prompt", "A prompt, and what it makes of a row."),
         "annotation-agreement": ("annotation_agreement", "How far graders agree, with intervals."),
         "compare-agreement": ("compare_agreement", "Whether one pair of graders agrees better than another."),
     },

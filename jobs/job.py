@@ -116,22 +116,32 @@ class Job:
         sink: Sink | None = None,
         sources: Sequence[Source] | None = None,
         counts: bool = True,
+        chunk_rows: int | None = None,
     ) -> dict[str, tuple[int, Tally]]:
-        """The pass that makes the output: every source through the stages, published under its own name."""
-        return self._pass(
-            "write", Flow(stages, sink or ShardSink(), self.chunk_size, self.options.skip_damaged), sources, counts
-        )
+        """The pass that makes the output: every source through the stages, published under its own name.
+
+        `chunk_rows` bounds the rows of a chunk, for stages that take long over each.
+        """
+        size = ChunkSize(self.options.chunk_size, chunk_rows)
+        return self._pass("write", Flow(stages, sink or ShardSink(), size, self.options.skip_damaged), sources, counts)
 
     def scan(
-        self, name: str, stages: list[Stage], sink: Sink, counts: bool = False, chunk_bytes: int = 0
+        self,
+        name: str,
+        stages: list[Stage],
+        sink: Sink,
+        counts: bool = False,
+        chunk_bytes: int = 0,
+        sources: Sequence[Source] | None = None,
     ) -> list[Chunks]:
-        """A pass that only looks; returns every shard's chunks, for a reduction over them.
+        """A pass that only looks; returns every source's chunks, for a reduction over them.
 
         `counts` says that this pass makes the summary's account of rows; exactly one pass of a verb does.
         """
         size = ChunkSize(max(chunk_bytes, self.options.chunk_size))
-        done = self._pass(name, Flow(stages, sink, size, self.options.skip_damaged), None, counts)
-        return [Chunks(shard.name, done[shard.name][0]) for shard in self.shards]
+        seen: Sequence[Source] = self.shards if sources is None else sources
+        done = self._pass(name, Flow(stages, sink, size, self.options.skip_damaged), seen, counts)
+        return [Chunks(source.name, done[source.name][0]) for source in seen]
 
     @property
     def chunk_size(self) -> ChunkSize:

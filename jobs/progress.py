@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from cluster.stage import Progress
 
 LOG_SECONDS = 10.0
+# Counters that verbs may have: rows answered by the request journal, and failures by category.
+FOUND, FAILED = "answers from the journal", "failed: "
 
 
 def display(verb: str, quiet: bool) -> Display:
@@ -28,6 +31,11 @@ class Display(AbstractContextManager["Display"]):
     def __init__(self, verb: str) -> None:
         self.verb = verb
         self.start = time.monotonic()
+        self.beside = ""
+
+    def aside(self, text: str) -> None:
+        """Take what is known beside the passes' reports, from another thread; it stands at the end of the line."""
+        self.beside = text
 
     def note(self, message: str) -> None:
         """Say what is going on between passes."""
@@ -48,6 +56,12 @@ class LogDisplay(Display):
         super().__init__(verb)
         self.last = 0.0
         self.rate = Rate()
+        self.line = ""
+
+    def aside(self, text: str) -> None:
+        super().aside(text)
+        if time.monotonic() - self.last >= LOG_SECONDS:
+            self._print()
 
     def note(self, message: str) -> None:
         print(f"{self.verb}: {message}", file=sys.stderr, flush=True)
@@ -55,9 +69,13 @@ class LogDisplay(Display):
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
         self.rate.take(progress)
+        self.line = self.rate.line(progress)
         if now - self.last >= LOG_SECONDS or (progress.shards_done == progress.shards and progress.tally.rows_in):
-            self.last = now
-            print(f"{self.verb}: {self.rate.line(progress)}", file=sys.stderr, flush=True)
+            self._print()
+
+    def _print(self) -> None:
+        self.last = time.monotonic()
+        print(f"{self.verb}: {_joined(self.line, self.beside)}", file=sys.stderr, flush=True)
 
 
 class LiveDisplay(Display):
@@ -80,19 +98,25 @@ class LiveDisplay(Display):
         )
         self.task = self.bar.add_task(verb, total=None, step=verb, line="starting Ray …")
         self.rate = Rate()
+        self.line = ""
         self.bar.start()
+
+    def aside(self, text: str) -> None:
+        super().aside(text)
+        self.bar.update(self.task, line=_joined(self.line, text))
 
     def note(self, message: str) -> None:
         self.bar.update(self.task, line=message)
 
     def show(self, progress: Progress) -> None:
         self.rate.take(progress)
+        self.line = self.rate.line(progress)
         self.bar.update(
             self.task,
             step=f"{self.verb} · {progress.step}",
             completed=progress.stored_bytes_done,
             total=max(progress.stored_bytes, 1),
-            line=self.rate.line(progress),
+            line=_joined(self.line, self.beside),
         )
 
     def __exit__(
@@ -123,9 +147,23 @@ class Rate:
         left = progress.stored_bytes - progress.stored_bytes_done
         if done > 0 and left > 0:
             parts.append(f"{duration(left / done * seconds)} left")
+        if found := tally.counters.get(FOUND):
+            parts.append(f"{found:,.0f} {FOUND}")
         if tally.quarantined:
-            parts.append(f"{tally.quarantined:,} quarantined")
+            parts.append(f"{tally.quarantined:,} quarantined{_categories(tally.counters)}")
         return ", ".join(parts)
+
+
+def _categories(counters: Mapping[str, float]) -> str:
+    """Why rows failed, where the verb counts it."""
+    failed = [
+        f"{amount:,.0f} {name.removeprefix(FAILED)}" for name, amount in counters.items() if name.startswith(FAILED)
+    ]
+    return f" ({', '.join(sorted(failed))})" if failed else ""
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 def duration(seconds: float) -> str:

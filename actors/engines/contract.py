@@ -9,13 +9,12 @@ what makes every further request pointless (a wrong key, no such model, nobody l
 from __future__ import annotations
 
 import enum
-from abc import ABC
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from cluster.errors import GristmillError
+from cluster.errors import Halt
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -103,18 +102,18 @@ class RequestFailed(Exception):
         return f"{self.category}: {self.detail}"
 
 
-class EngineUnusable(GristmillError):
+class EngineUnusable(Halt):
     """No request to this engine can succeed as things are; the message names the engine, the reason and the way out."""
 
 
-class BudgetSpent(GristmillError):
+class BudgetSpent(Halt):
     """--max-cost leaves no room for another request. What is answered is kept."""
 
 
 Capability = Literal["generate", "score", "schema", "token_ids"]
 
 
-class Engine(ABC):
+class Engine:
     """A model that can be asked. Made anywhere, picklable until `start`, which is awaited once on the loop that uses it.
 
     `capabilities` says what it can do: "generate", "score", "schema" (answers are bound to a JSON schema while they

@@ -272,7 +272,7 @@ class TakenAway(Stage):
     output: Path
 
     def process(self, rows: Rows) -> Rows:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # another worker has taken it already, and this one's marks lie there anew
             self.output.rename(self.output.with_name("taken"))
         raise StorageError("cannot write there: No such file or directory")
 

@@ -3,7 +3,7 @@ import pickle
 import orjson
 import pytest
 
-from actors.annotator import GradeRows
+from actors.embedded_grader import GradeRows
 from actors.expressions import ExpressionError
 from cluster.rows import Rows
 

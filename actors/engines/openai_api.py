@@ -1,0 +1,243 @@
+"""Any server that speaks the OpenAI protocol: hosted models, and vLLM and SGLang servers of one's own.
+
+Chat completions, with structured output where a schema is given; log-probabilities by vLLM's `prompt_logprobs`. Many
+requests at once over one pool of connections; pace, places and money are the gate's, retries are the service's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import orjson
+
+from actors.engines.contract import (
+    Capability,
+    Category,
+    Completion,
+    Engine,
+    EngineUnusable,
+    Request,
+    RequestFailed,
+    Usage,
+)
+from actors.engines.json_service import JsonService, Service, Unreadable
+from actors.gate import Gate
+from actors.prices import Prices
+
+HOSTED = "api.openai.com"
+DEFAULT_URL = f"https://{HOSTED}/v1"
+# Less than a token of the tokenizers in use stands for, over a whole prompt; beyond ASCII, by the extra bytes.
+CHARACTERS_PER_TOKEN, EXTRA_BYTES_PER_TOKEN = 2.5, 1.6
+TOKENS_PER_MESSAGE = 8
+UNBOUNDED_ANSWER = 4096  # tokens; what an answer without --max-new-tokens is taken to use at most
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+    def plain(self) -> Usage:
+        prompt, answer = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            self.prompt_tokens,
+            self.completion_tokens or 0,
+            min((prompt and prompt.cached_tokens) or 0, self.prompt_tokens),
+            (answer and answer.reasoning_tokens) or 0,
+        )
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+    model: str = ""
+    usage: _Usage | None = None
+    service_tier: str | None = None
+
+
+class _Scored(msgspec.Struct):
+    prompt_logprobs: list[dict[str, Any] | None] | None = None
+
+
+class _ScoredAnswer(msgspec.Struct):
+    choices: list[_Scored]
+    usage: _Usage | None = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_SCORED = msgspec.json.Decoder(_ScoredAnswer)
+
+
+def service_at(base_url: str | None, name: str | None = None, **options: Any) -> Service:
+    """The service at an address, the hosted one without. A key is asked for where there is no doubt that it is needed."""
+    url = base_url or DEFAULT_URL
+    host = urlsplit(url).hostname or url
+    return Service(name or f"the model server {host}", url, needs_key=host == HOSTED, **options)
+
+
+class OpenAIEngine(Engine):
+    """One model of an OpenAI-compatible server. `gate` has to be started by who made it, on the same event loop.
+
+    `prices` are needed for costs; without them a completion's cost is None.
+    """
+
+    name = "openai"
+    capabilities: frozenset[Capability] = frozenset(("generate", "schema", "score"))
+
+    def __init__(self, service: Service, model: str, gate: Gate, prices: Prices | None = None) -> None:
+        self._model, self._prices, self._gate = model, prices, gate
+        self._service = JsonService(service, gate)
+        host = urlsplit(service.base_url).hostname
+        # Reasoning models of the hosted service refuse the old name; many servers know only that.
+        self._length_field = "max_completion_tokens" if host == HOSTED else "max_tokens"
+        self._most_answered = 0
+
+    def identity(self) -> dict[str, Any]:
+        return {"engine": self.name, "model": self._model}
+
+    async def start(self) -> None:
+        await self._service.start()
+
+    async def close(self) -> None:
+        await self._service.close()
+
+    async def generate(self, request: Request) -> Completion:
+        body = self.body(request)
+        tier = request.sampling.service_tier
+        bound, tokens = self.bound(request)
+
+        def cost(answer: _Answer) -> int:
+            if self._prices is None or answer.usage is None:
+                return 0
+            # The tier that answered, which may be another than was asked for.
+            return self._prices.of(answer.service_tier or tier).cost(answer.usage.plain())
+
+        answer, latency = await self._service.post("/chat/completions", body, _read, cost, bound, tokens)
+        return self._completion(answer, latency, cost(answer) if self._prices and answer.usage else None)
+
+    def _completion(self, answer: _Answer, latency: float, cost: int | None) -> Completion:
+        choice = answer.choices[0]
+        usage = answer.usage.plain() if answer.usage else Usage()
+        self._most_answered = max(self._most_answered, usage.completion_tokens)
+        return Completion(
+            text=choice.message.content or "",
+            finish_reason=choice.finish_reason or "stop",
+            usage=usage,
+            cost=cost,
+            latency=round(latency, 4),
+            model=answer.model,
+            refusal=choice.message.refusal or None,
+        )
+
+    def body(self, request: Request) -> bytes:
+        """The request as the protocol has it; batches send the same."""
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            self._length_field: sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            # Draws of one question differ by their seed, where one is set at all.
+            "seed": None if sampling.seed is None else sampling.seed + request.sample,
+            "stop": list(sampling.stop) or None,
+            "reasoning_effort": sampling.reasoning_effort,
+            "service_tier": sampling.service_tier,
+        }
+        if request.schema is not None:
+            schema = {"name": request.schema_name, "schema": request.schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return encoded({name: value for name, value in body.items() if value is not None})
+
+    def bound(self, request: Request) -> tuple[int, int]:
+        """The most that a request can cost (nano-dollars) and use (tokens).
+
+        As providers count it: the prompt and all tokens that the answer may have. An approximation: the prompt's tokens
+        are taken from its length; without `max_new_tokens` the longest answer so far stands for the longest.
+        """
+        sampling = request.sampling
+        prompt = sum(_most_tokens(message.content) for message in request.messages)
+        answer = sampling.max_new_tokens or self._most_answered or UNBOUNDED_ANSWER
+        if self._prices is None:
+            return 0, prompt + answer
+        usage = Usage(prompt_tokens=prompt, completion_tokens=answer)
+        return self._prices.dearest(sampling.service_tier).cost(usage), prompt + answer
+
+    async def score(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
+        if not prompt_ids or not response_ids:
+            raise ValueError("score needs at least one token of a prompt and one of a response")
+        ids = [*prompt_ids, *response_ids]
+        body = encoded({"model": self._model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0})
+
+        def cost(answer: _ScoredAnswer) -> int:
+            return self._prices.of(None).cost(answer.usage.plain()) if self._prices and answer.usage else 0
+
+        bound = self._prices.of(None).cost(Usage(len(ids), 1)) if self._prices else 0
+        answer, _ = await self._service.post("/completions", body, _read_scored, cost, bound, len(ids) + 1)
+        found = answer.choices[0].prompt_logprobs
+        if found is None or len(found) != len(ids):
+            raise EngineUnusable(
+                f"{self._service.service.name} gives no prompt_logprobs, by which answers are scored: use a vLLM server"
+            )
+        return [_logprob(at, token) for at, token in zip(found[len(prompt_ids) :], response_ids, strict=True)]
+
+
+def _most_tokens(text: str) -> int:
+    extra = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
+    return int(len(text) / CHARACTERS_PER_TOKEN + extra / EXTRA_BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
+
+
+def encoded(body: Any) -> bytes:
+    """JSON; half of a surrogate pair, which UTF-8 cannot hold, becomes the replacement character."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        import json
+
+        text = json.dumps(body, ensure_ascii=False)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _read(content: bytes) -> _Answer:
+    try:
+        answer = _ANSWER.decode(content)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"an answer that is not of the protocol: {error}") from error
+    if not answer.choices:
+        raise Unreadable("an answer without choices")
+    return answer
+
+
+def _read_scored(content: bytes) -> _ScoredAnswer:
+    try:
+        answer = _SCORED.decode(content)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"an answer that is not of the protocol: {error}") from error
+    if not answer.choices:
+        raise Unreadable("an answer without choices")
+    return answer
+
+
+def _logprob(at: dict[str, Any] | None, token: int) -> float:
+    try:
+        return float((at or {})[str(token)]["logprob"])
+    except (KeyError, TypeError) as error:
+        raise RequestFailed(Category.SERVER_ERROR, f"no log-probability of token {token} in the answer") from error
