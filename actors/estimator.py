@@ -29,6 +29,7 @@ class CountTokens:
             from tokenizers import Tokenizer
 
             loaded = Tokenizer.from_str(self.tokenizer)
+            loaded.no_truncation()
             return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
         if self.tiktoken_model is not None:
             import tiktoken

@@ -10,7 +10,7 @@ from typing import Any
 from actors.engines.contract import Message, Request, Sampling
 from actors.expressions import Expression
 from actors.prompt import Prompt, RenderFailed
-from actors.special_tokens import neutralize
+from actors.special_tokens import neutralize_value
 from actors.texts import text_of
 from actors.truncation import Unit, Where, truncate
 from cluster.rows import Failure
@@ -61,7 +61,17 @@ class Questions:
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        return None if self.tokenizer is None else Tokenizer.from_str(self.tokenizer)
+        if self.tokenizer is None:
+            return None
+        loaded = Tokenizer.from_str(self.tokenizer)
+        loaded.no_truncation()
+        loaded.no_padding()
+        return loaded
+
+    @cached_property
+    def _unwanted(self) -> frozenset[str]:
+        """What a row's text must not contain: tokens that open a turn, tags that end the place where the text stands."""
+        return self.special_tokens | self.prompt.delimiters
 
     @cached_property
     def _opening(self) -> tuple[Message, ...]:
@@ -77,24 +87,17 @@ class Questions:
             if name == "text" and self.max_text_length is not None:
                 cut = truncate(value, self.max_text_length, self.where, self.unit, self._tokenizer)
                 value, truncated = cut.text, cut.meta()
-            values[name], found = _harmless(value, self.special_tokens)
+            values[name], found = neutralize_value(value, self._unwanted)
             neutralized += found
         try:
             message = Message("user", self.prompt.render(values))
         except RenderFailed as error:
             return Failure(str(error))
-        request = Request((*self._opening, message), self.sampling, self.prompt.schema, self.prompt.name)
+        request = Request(
+            (*self._opening, message),
+            self.sampling,
+            self.prompt.schema,
+            self.prompt.name,
+            is_strict=self.prompt.is_strict,
+        )
         return Question(request, truncated, neutralized)
-
-
-def _harmless(value: Any, special: frozenset[str]) -> tuple[Any, int]:
-    """The value with the special tokens in all its strings broken, and how many there were."""
-    if isinstance(value, str):
-        return neutralize(value, special)
-    if isinstance(value, list):
-        parts = [_harmless(each, special) for each in value]
-        return [part for part, _ in parts], sum(found for _, found in parts)
-    if isinstance(value, dict):
-        items = [(_harmless(key, special), _harmless(each, special)) for key, each in value.items()]
-        return {key[0]: each[0] for key, each in items}, sum(key[1] + each[1] for key, each in items)
-    return value, 0

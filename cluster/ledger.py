@@ -30,6 +30,7 @@ SUMMARY = "_run/summary.json"
 IDENTITY = "_run/identity"
 PASSES = "_run/passes"
 DAMAGED = "_run/damaged"
+NOTES = ("write/attempts/", "limiter/")  # what lies beside a run's work and is lost without a loss
 CHUNK_MAGIC = b"GMC1"
 CHUNK_FRONT = 4096  # holds the head of nearly every staged chunk, and of small ones all
 DIFFERENCES_SHOWN = 20
@@ -316,6 +317,13 @@ class Run:
         self.step("").check_current()
         self.output.publish(SUMMARY, json.dumps(summary, indent=1).encode())
         self._clean_up()
+
+    def withdraw(self) -> None:
+        """Take back a run that ended before it did anything, at a wrong option most likely, so that it binds nobody."""
+        notes = (f"{self.step('').folder}{name}" for name in NOTES)
+        allowed = (MANIFEST, IDENTITY, *notes)
+        if not any(not entry.name.startswith(allowed) for entry in self.output.list()):
+            self._clear()
 
     def _clean_up(self) -> None:
         for folder in (PASSES, DAMAGED):

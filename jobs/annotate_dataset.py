@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +24,10 @@ from jobs.annotation_options import (
     service,
 )
 from jobs.command import run, run_options, stack, verb
+
+if TYPE_CHECKING:
+    from cluster.storage import Storage
+    from jobs.job import Job
 
 EXAMPLES = """
 gristmill annotate-dataset -d raw -o graded --annotation-task-prompt code_quality
@@ -79,6 +85,8 @@ def command(**arguments: Any) -> Any:
         return annotate(arguments, inputs, output, options)
     if not arguments["model_name"]:
         raise click.UsageError(f"--engine {engine} needs --model-name")
+    if arguments["base_url"] and engine not in ("openai", "sglang"):
+        raise click.UsageError(f"--engine {engine} loads the model in its workers; --base-url is for openai and sglang")
     question = asked(arguments)
     if is_dry:
         from jobs.annotation_estimate import estimate
@@ -110,18 +118,37 @@ def _annotate(arguments: dict[str, Any], question: Asked, inputs: Any, output: s
     with Job("annotate-dataset", config, inputs, output, options) as job:
         if job.complete:
             return job.finish()
-        own = job.output.child(job.step("journal").folder)
         place = arguments["cache_location"]
+        own = job.output.child(job.step("journal").folder)
         journal = open_storage(place, options.endpoint_url) if place else own
         journal.check_writable()
+        run = job.run.identity
         session = job.connected()
-        before = spending_of(journal, job.run.identity)
-        with shared_limiter(held, own, job.run.identity, before.cost, job.display) as limiter:
-            choice = replace(choice, limiter=limiter, journal=journal, run=job.run.identity)
+        before = spending_of(journal, run)
+        state = job.output.child(job.step("limiter").folder)
+        with _explained(job, journal), shared_limiter(held, state, run, before.cost, job.display) as limiter:
+            choice = replace(choice, limiter=limiter, journal=journal, run=run)
             needs = resources(choice, session, options.num_workers, arguments["gpus_per_engine"])
             stage = AnnotateRows(question.questions, choice, question.field, needs, arguments["max_repairs"])
             job.write([stage], sources=question.sources(job.shards), chunk_rows=CHUNK_ROWS)
-        return job.finish(**spending_of(journal, job.run.identity).told())
+        return job.finish(**spending_of(journal, run).told())
+
+
+@contextmanager
+def _explained(job: Job, journal: Storage) -> Iterator[None]:
+    """Say what was spent where the budget ends, and leave no trace of a run that could not ask anything."""
+    from actors.engines.contract import BudgetSpent, EngineUnusable
+    from actors.prices import dollars
+    from jobs.spending import spending_of
+
+    try:
+        yield
+    except BudgetSpent as error:
+        spent = spending_of(journal, job.run.identity)
+        raise BudgetSpent(f"{error} ({spent.answers:,} answers for {dollars(spent.cost)} so far)") from error
+    except EngineUnusable:
+        job.run.withdraw()
+        raise
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def spending_of(journal: Storage, run: str) -> Spending:
 
 @contextmanager
 def shared_limiter(limits: Limits, storage: Storage, run: str, spent_before: int, display: Display) -> Iterator[Shared]:
-    """The limiter of all workers, while the block lasts; the display shows what it counts."""
+    """The limiter of all workers, while the block lasts. Its state is kept in `storage`; the display shows its counts."""
     name = f"gristmill-limiter-{run}-{uuid4().hex[:8]}"
     state = f"{name}.json"
     limiter, handle = share(name, "spend limiter", lambda: SpendLimiter(limits, storage, state, spent_before))

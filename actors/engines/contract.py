@@ -39,7 +39,7 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """One question. `schema` is a JSON schema the answer has to meet, `schema_name` its name towards providers.
 
-    `sample` tells apart draws that are otherwise the same question.
+    `is_strict` says that the schema keeps to what providers demand of one by which they bind an answer. `sample` tells apart draws that are otherwise the same question.
     """
 
     messages: tuple[Message, ...]
@@ -47,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     schema: dict[str, Any] | None = None
     schema_name: str = "answer"
     sample: int = 0
+    is_strict: bool = True
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ requests at once over one pool of connections; pace, places and money are the ga
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +27,8 @@ from actors.engines.json_service import JsonService, Service, Unreadable
 from actors.gate import Gate
 from actors.prices import Prices
 
+Decoded = TypeVar("Decoded")
+
 HOSTED = "api.openai.com"
 DEFAULT_URL = f"https://{HOSTED}/v1"
 # Less than a token of the tokenizers in use stands for, over a whole prompt; beyond ASCII, by the extra bytes.
@@ -41,17 +43,18 @@ class _Details(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
     def plain(self) -> Usage:
         prompt, answer = self.prompt_tokens_details, self.completion_tokens_details
+        asked = max(0, self.prompt_tokens or 0)
         return Usage(
-            self.prompt_tokens,
-            self.completion_tokens or 0,
-            min((prompt and prompt.cached_tokens) or 0, self.prompt_tokens),
+            asked,
+            max(0, self.completion_tokens or 0),
+            max(0, min((prompt and prompt.cached_tokens) or 0, asked)),
             (answer and answer.reasoning_tokens) or 0,
         )
 
@@ -68,7 +71,7 @@ class _Choice(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
-    model: str = ""
+    model: str | None = None
     usage: _Usage | None = None
     service_tier: str | None = None
 
@@ -126,7 +129,7 @@ class OpenAIEngine(Engine):
 
         def cost(answer: _Answer) -> int:
             if self._prices is None or answer.usage is None:
-                return 0
+                return bound  # nobody knows what it cost
             # The tier that answered, which may be another than was asked for.
             return self._prices.of(answer.service_tier or tier).cost(answer.usage.plain())
 
@@ -143,7 +146,7 @@ class OpenAIEngine(Engine):
             usage=usage,
             cost=cost,
             latency=round(latency, 4),
-            model=answer.model,
+            model=answer.model or "",
             refusal=choice.message.refusal or None,
         )
 
@@ -163,7 +166,7 @@ class OpenAIEngine(Engine):
             "service_tier": sampling.service_tier,
         }
         if request.schema is not None:
-            schema = {"name": request.schema_name, "schema": request.schema, "strict": True}
+            schema = {"name": request.schema_name, "schema": request.schema, "strict": request.is_strict}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return encoded({name: value for name, value in body.items() if value is not None})
 
@@ -175,6 +178,8 @@ class OpenAIEngine(Engine):
         """
         sampling = request.sampling
         prompt = sum(_most_tokens(message.content) for message in request.messages)
+        if request.schema is not None:  # which the provider puts in front of the messages
+            prompt += _most_tokens(encoded(request.schema).decode())
         answer = sampling.max_new_tokens or self._most_answered or UNBOUNDED_ANSWER
         if self._prices is None:
             return 0, prompt + answer
@@ -188,7 +193,7 @@ class OpenAIEngine(Engine):
         body = encoded({"model": self._model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0})
 
         def cost(answer: _ScoredAnswer) -> int:
-            return self._prices.of(None).cost(answer.usage.plain()) if self._prices and answer.usage else 0
+            return self._prices.of(None).cost(answer.usage.plain()) if self._prices and answer.usage else bound
 
         bound = self._prices.of(None).cost(Usage(len(ids), 1)) if self._prices else 0
         answer, _ = await self._service.post("/completions", body, _read_scored, cost, bound, len(ids) + 1)
@@ -217,23 +222,31 @@ def encoded(body: Any) -> bytes:
 
 
 def _read(content: bytes) -> _Answer:
-    try:
-        answer = _ANSWER.decode(content)
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"an answer that is not of the protocol: {error}") from error
+    answer = _decoded(_ANSWER, content)
     if not answer.choices:
         raise Unreadable("an answer without choices")
     return answer
 
 
 def _read_scored(content: bytes) -> _ScoredAnswer:
-    try:
-        answer = _SCORED.decode(content)
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"an answer that is not of the protocol: {error}") from error
+    answer = _decoded(_SCORED, content)
     if not answer.choices:
         raise Unreadable("an answer without choices")
     return answer
+
+
+def _decoded(decoder: msgspec.json.Decoder[Decoded], content: bytes) -> Decoded:
+    try:
+        try:
+            return decoder.decode(content)
+        except msgspec.DecodeError:
+            if rb"\ud" not in content.lower():
+                raise
+            import json  # which reads half of a surrogate pair, as a model may well write it
+
+            return decoder.decode(encoded(json.loads(content)))
+    except ValueError as error:
+        raise Unreadable(f"an answer that is not of the protocol: {error}") from error
 
 
 def _logprob(at: dict[str, Any] | None, token: int) -> float:

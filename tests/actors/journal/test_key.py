@@ -36,6 +36,7 @@ OTHERS = {
     "empty schema": changed(schema={}),
     "schema name": changed(schema_name="grade"),
     "sample": changed(sample=1),
+    "not strict": changed(is_strict=False),
     "tokens": sampled(max_new_tokens=11),
     "any tokens": sampled(max_new_tokens=None),
     "temperature": sampled(temperature=0.51),
@@ -70,6 +71,8 @@ def test_the_order_within_dicts_does_not_count() -> None:
     one = changed(schema={"type": "object", "properties": {"a": {}, "b": {}}})
     other = changed(schema={"properties": {"b": {}, "a": {}}, "type": "object"})
     assert request_key(IDENTITY, one) == request_key(dict(reversed(IDENTITY.items())), other)
+    odd = {"model": "\ud800", "engine": "e"}  # takes the slower way
+    assert request_key(odd, one) == request_key(dict(reversed(odd.items())), other)
 
 
 def test_what_is_at_its_default_may_as_well_be_absent() -> None:

@@ -113,6 +113,7 @@ def test_journals_find_what_the_other_puts(storage: LocalStorage, monkeypatch: p
         assert (other.refresh(), other.refresh(), one.refresh()) == (1, 0, 0)
         assert other.find(key_of(50)) == Entry(record_of(50), RUN)
         assert len(one) == len(other) == 41
+        assert all(len(each._index.candidates(key_of(50))) == 1 for each in (one, other))
         await one.close()
         await other.close()
 
@@ -304,7 +305,7 @@ class HeldSync:
     def _wait(self, call: str, file: int) -> None:
         self._note(call, file)
         self.asked.release()
-        assert self.go.acquire(timeout=30)
+        assert self.go.acquire(timeout=10)
 
 
 def test_a_put_returns_after_the_sync_and_what_came_meanwhile_goes_together(
@@ -315,7 +316,7 @@ def test_a_put_returns_after_the_sync_and_what_came_meanwhile_goes_together(
     async def scenario() -> None:
         journal = Journal.open(storage, RUN)
         first = asyncio.create_task(journal.put(key_of(0), record_of(0)))
-        await asyncio.to_thread(held.asked.acquire)
+        assert await asyncio.to_thread(held.asked.acquire, True, 10)
         others = [asyncio.create_task(journal.put(key_of(number), record_of(number))) for number in range(1, 50)]
         await asyncio.sleep(0.01)  # the loop is not blocked
         assert not first.done()
@@ -337,7 +338,7 @@ def test_who_stops_waiting_stops_nobody_elses_put(storage: LocalStorage, monkeyp
     async def scenario() -> None:
         journal = Journal.open(storage, RUN)
         tasks = [asyncio.create_task(journal.put(key_of(number), record_of(number))) for number in range(3)]
-        await asyncio.to_thread(held.asked.acquire)
+        assert await asyncio.to_thread(held.asked.acquire, True, 10)
         tasks[1].cancel()
         held.go.release(2)
         assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [

@@ -156,7 +156,7 @@ class HeldPublish:
 
         def held(storage: S3Storage, name: str, data: Any, durable: bool = True) -> None:
             self.asked.release()
-            assert self.go.acquire(timeout=30)
+            assert self.go.acquire(timeout=10)
             publish(storage, name, data, durable)
 
         monkeypatch.setattr(S3Storage, "publish", held)
@@ -169,7 +169,7 @@ def test_a_put_returns_when_its_object_is_there(storage: Storage, monkeypatch: p
     async def scenario() -> None:
         journal = Journal.open(storage, RUN)
         first = asyncio.create_task(put_all(journal, [0]))
-        await asyncio.to_thread(held.asked.acquire)
+        assert await asyncio.to_thread(held.asked.acquire, True, 10)
         others = asyncio.create_task(put_all(journal, range(1, 50)))
         await asyncio.sleep(0.01)
         assert not first.done()
@@ -181,6 +181,21 @@ def test_a_put_returns_when_its_object_is_there(storage: Storage, monkeypatch: p
 
     asyncio.run(scenario())
     assert len(names(storage)) == 2
+
+
+def test_a_look_at_the_store_during_a_commit_takes_nothing_up_twice(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = S3Storage.publish
+    journal = Journal.open(storage, RUN)
+
+    def looked_at(self: S3Storage, name: str, data: Any, durable: bool = True) -> None:
+        publish(self, name, data, durable)
+        assert journal.refresh() == 0
+
+    monkeypatch.setattr(S3Storage, "publish", looked_at)
+    asyncio.run(put_all(journal, [1]))
+    assert len(journal._index.candidates(key_of(1))) == 1
 
 
 def test_the_first_put_goes_at_once_and_the_next_wait_for_company(
