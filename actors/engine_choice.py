@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from actors.engines.contract import Engine
+from actors.engines.contract import Engine, EngineUnusable
 from actors.engines.journaled import JournaledEngine
 from actors.engines.json_service import Service
 from actors.gate import Gate, Visit, local_visit
@@ -16,7 +16,7 @@ from cluster.shared import Shared
 from cluster.storage import Storage
 
 NO_LIMITS = Limits()
-Kind = Literal["openai", "vllm", "sglang", "transformers"]
+Kind = Literal["openai", "vllm", "sglang", "transformers", "journal"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class EngineChoice:
     `service` is where a server is asked: always for openai, for sglang instead of a model in the worker. `limits` hold
     over all workers, by the `limiter` that they share (None: a limiter of the worker's own). `journal` keeps the
     answers, those of this run under the name `run`; None asks without one. `options` go to the model's own engine.
+    The kind "journal" asks nobody: it has the answers of the journal alone (see `actors.engines.journal_only`).
     """
 
     kind: Kind
@@ -54,7 +55,7 @@ class EngineChoice:
 
     def special_tokens(self) -> frozenset[str]:
         """Those of the model's own tokenizer, where it is at hand; the known forms are broken in any case."""
-        if self.service is not None:
+        if self.kind in ("openai", "journal"):
             return frozenset()
         from actors.engines.chat import Chat
 
@@ -75,9 +76,17 @@ class EngineChoice:
             from actors.engines.vllm_engine import VllmEngine
 
             return VllmEngine(self.model, self.options, self.chat_template)
+        if self.kind == "journal":
+            from actors.engines.journal_only import JournalOnlyEngine
+
+            return JournalOnlyEngine(self.model, **self.options)
+        from actors.engines.option_values import option_values
         from actors.engines.transformers_engine import TransformersEngine
 
-        return TransformersEngine(self.model, chat_template=self.chat_template, **self.options)
+        try:
+            return TransformersEngine(self.model, chat_template=self.chat_template, **option_values(self.options))
+        except TypeError as error:
+            raise EngineUnusable(f"--engine-option: {error}; there are batch_size, device and dtype") from error
 
     async def _gate(self) -> Gate:
         gate = Gate(self.limits, self._visit())

@@ -1,28 +1,32 @@
 """A client's side of the spend limiter: lets requests through as far as the last grant goes, and goes for the next.
 
 A request that finds room passes without waiting for anybody. Others wait in line; the gate visits the limiter for
-them, at most every few milliseconds, and several times a second in any case. Where a server says that it is asked
-too much, the gate narrows by itself, and widens again with every answer, as TCP does.
+them, at most every few milliseconds, and several times a second in any case. Where starts are paced, each waits for
+the time that the limiter gave it, and one that comes too late for it asks for another: made up for, it would meet the
+starts of other clients. Where a server says that it is asked too much, the gate narrows by itself, and widens again
+with every answer, as TCP does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 
 from actors.engines.contract import BudgetSpent
+from actors.pace import SLACK
 from actors.prices import dollars
-from actors.spend_limiter import Claim, Grant, Limits, SpendLimiter
-from cluster.errors import GristmillError
+from actors.spend_limiter import HORIZON, Claim, Grant, Limits, SpendLimiter
 
 VISIT_EVERY = 0.25  # s, when nothing is wanted
 VISIT_AGAIN = 0.05  # s, at the earliest
 PATIENCE = 10.0  # s without an answer of the limiter, after which nothing new is begun
-LATE = 1.0  # s; a start that is later than this is asked for anew
+# A start that is later than this is asked for anew. The rest of the slack is for the way to the server.
+LATE = 0.6 * (SLACK - 1)  # s
 NARROW, SETTLE = 0.7, 1.0  # to this share, and not again for so many seconds
 
 Visit = Callable[[Claim], Awaitable[Grant]]
@@ -34,7 +38,11 @@ class _Waiter:
     def __init__(self, bound: int, tokens: int) -> None:
         self.bound, self.tokens = bound, tokens
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.start: float | None = None  # loop time
+        self.start = 0.0  # loop time, once it is among the timed
+
+    @property
+    def is_let_in(self) -> bool:
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
 
 
 class Gate:
@@ -50,13 +58,17 @@ class Gate:
         self._width = float(limits.concurrent_requests)  # what the server seems to bear
         self._narrowed = float("-inf")
         self._line: deque[_Waiter] = deque()
-        self._last_start = float("-inf")
-        self._last_planned: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timed: deque[_Waiter] = deque()  # those of a paced line that have a start
+        self._timer: asyncio.Handle | None = None
+        self._wake = 0.0  # loop time
+        self._ahead = float("-inf")  # by how much the limiter's clock is ahead of the loop's, at least
+        self._useless_until = float("-inf")  # to ask for starts
+        self._left = 0  # since the last visit
         self._needed = asyncio.Event()
-        self._broken: GristmillError | None = None
+        self._broken: Exception | None = None
         self._visited = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def start(self) -> None:
         """Make the first visit. Raises SharedLost where the limiter is gone."""
@@ -65,12 +77,22 @@ class Gate:
         self._task = self._loop.create_task(self._keep_visiting())
 
     async def close(self) -> None:
-        """Give everything back."""
-        if self._task is not None:
+        """Give everything back; only what is under way is kept. Whoever still waits is cancelled."""
+        if self._task is None:
+            return
+        self._is_closing = True
+        self._needed.set()
+        # A visit that is under way must not reach the limiter after the last one.
+        if not (await asyncio.wait({self._task}, timeout=PATIENCE))[0]:
             self._task.cancel()
-            self._places = self._allowance = 0
-            await self._visit(self._claim(wanted=0))
-            self._task = None
+        self._task = None
+        for waiter in self._waiting():
+            waiter.future.cancel()
+        self._line.clear()
+        self._timed.clear()
+        self._places = 0
+        with suppress(Exception):  # where the limiter is gone there is nobody to give it to
+            await self._visit(self._claim([]))
 
     async def enter(self, bound: int = 0, tokens: int = 0) -> None:
         """Wait until a request may be sent that costs at most `bound` nano-dollars and uses `tokens` at most.
@@ -78,7 +100,7 @@ class Gate:
         Raises BudgetSpent, and SharedLost where the limiter is gone.
         """
         if self._broken is not None:
-            raise type(self._broken)(str(self._broken))
+            raise copy.copy(self._broken)
         waiter = _Waiter(bound, tokens)
         if not self._line and not self.limits.paced and self._admits(waiter):
             self._begin(waiter)
@@ -88,19 +110,18 @@ class Gate:
         try:
             await waiter.future
         except asyncio.CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
-                self.leave(bound)  # it was let in at the moment it gave up
+            self._give_up(waiter)
             raise
 
-    def leave(self, bound: int, spent: int = 0) -> None:
+    def leave(self, bound: int, spent: int = 0, *, is_answered: bool = True) -> None:
         """A request that had entered is over, and has cost `spent`."""
         self.under_way -= 1
+        self._left += 1
         self._reserved -= bound
         self._spent += spent
-        if self._width < self.limits.concurrent_requests:
+        if is_answered and self._width < self.limits.concurrent_requests:
             self._width += max(1.0, self.limits.concurrent_requests / 16) / max(self._width, 1.0)
-        if self._line:
-            self._pump()
+        self._pump()
 
     def too_much(self) -> None:
         """The server said that it is asked too much."""
@@ -113,14 +134,27 @@ class Gate:
         """Add to a running total that the limiter shows for all clients."""
         self.counts[name] = self.counts.get(name, 0) + amount
 
+    def stop(self, error: Exception) -> None:
+        """Let nobody in any more; those who wait are told why, and so are all who come."""
+        self._broken = self._broken or error
+        for waiter in self._waiting():
+            if not waiter.future.done():
+                waiter.future.set_exception(copy.copy(error))
+        self._line.clear()
+        self._timed.clear()
+
     # Letting in
 
+    def _waiting(self) -> list[_Waiter]:
+        return [*self._timed, *self._line]
+
     def _admits(self, waiter: _Waiter) -> bool:
-        if self.under_way >= min(self._places, int(self._width)):
-            return False
-        if self.limits.cost is not None and self._spent + self._reserved + waiter.bound > self._allowance:
+        if self.under_way >= min(self._places, int(self._width)) or not self._can_pay(waiter):
             return False
         return self._loop.time() - self._visited < PATIENCE
+
+    def _can_pay(self, waiter: _Waiter) -> bool:
+        return self.limits.cost is None or self._spent + self._reserved + waiter.bound <= self._allowance
 
     def _begin(self, waiter: _Waiter) -> None:
         self.under_way += 1
@@ -128,50 +162,54 @@ class Gate:
         if not waiter.future.done():
             waiter.future.set_result(None)
 
+    def _give_up(self, waiter: _Waiter) -> None:
+        if waiter.is_let_in:
+            self.leave(waiter.bound, is_answered=False)  # at the very moment it gave up
+            return
+        for line in (self._line, self._timed):
+            with suppress(ValueError):
+                line.remove(waiter)
+        self._pump()
+
     def _pump(self) -> None:
         """Let in whoever may be let in, in the order of the line."""
-        line = self._line
-        while line:
-            waiter = line[0]
-            if waiter.future.done():  # gave up
-                line.popleft()
-                continue
-            if not self._admits(waiter) or (self.limits.paced and not self._is_time(waiter)):
-                break
-            line.popleft()
-            self._begin(waiter)
-        if line and self._visit_helps(line[0]):
+        line = self._timed if self.limits.paced else self._line
+        while line and (not self.limits.paced or self._is_time(line[0])) and self._admits(line[0]):
+            self._begin(line.popleft())
+        if self._visit_helps():
             self._needed.set()
 
-    def _visit_helps(self, waiter: _Waiter) -> bool:
-        """Whether the limiter can change that the first in line waits."""
-        if self.limits.paced or self._admits(waiter):
+    def _is_time(self, waiter: _Waiter) -> bool:
+        """Whether the start of the first of the timed has come; it is asked for anew where that is long ago."""
+        late: list[_Waiter] = []
+        now = self._loop.time()
+        while waiter.start + LATE < now:
+            late.append(self._timed.popleft())
+            if not self._timed:
+                break
+            waiter = self._timed[0]
+        self._line.extendleft(reversed(late))
+        if not self._timed:
+            return False
+        if now < waiter.start:
+            self._wake_at(waiter.start)
+        return now >= waiter.start
+
+    def _visit_helps(self) -> bool:
+        """Whether the limiter can change that somebody waits."""
+        first = self._timed[0] if self._timed else self._line[0] if self._line else None
+        if first is None:
+            return False
+        if self.limits.paced and self._line and self._loop.time() >= self._useless_until:
             return True
         has_all = self._places >= self.limits.concurrent_requests
-        return self.limits.cost is not None or (not has_all and self.under_way >= self._places)
-
-    def _is_time(self, waiter: _Waiter) -> bool:
-        """Whether its start has come. Starts that are late keep their distances: they are not made up for at once."""
-        if waiter.start is None:
-            return False
-        now = self._loop.time()
-        distance = 0.0 if self._last_planned is None else waiter.start - self._last_planned
-        start = max(waiter.start, self._last_start + distance)
-        if now < start:
-            self._wake_at(start)
-            return False
-        if now - waiter.start > LATE:
-            for each in self._line:
-                each.start = None
-            self._last_planned = None
-            return False
-        self._last_start, self._last_planned = now, waiter.start
-        return True
+        return not self._can_pay(first) or (not has_all and self.under_way >= self._places)
 
     def _wake_at(self, when: float) -> None:
-        if self._timer is None or self._timer.cancelled() or self._timer.when() > when:
+        if self._timer is None or self._wake > when:
             if self._timer is not None:
                 self._timer.cancel()
+            self._wake = when  # uvloop hands out handles that do not know it
             self._timer = self._loop.call_at(when, self._woken)
 
     def _woken(self) -> None:
@@ -181,55 +219,81 @@ class Gate:
     # Visits
 
     async def _keep_visiting(self) -> None:
-        while True:
+        while not self._is_closing:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._needed.wait(), VISIT_EVERY)
+                await asyncio.wait_for(self._needed.wait(), self._pause())
             self._needed.clear()
             try:
                 await self._exchange()
-            except GristmillError as error:
-                self._fail(error)
+            except Exception as error:  # whatever it is, those who wait must not wait for ever
+                self.stop(error)
                 return
             await asyncio.sleep(VISIT_AGAIN)
 
+    def _pause(self) -> float:
+        """Until the next visit if nobody needs one."""
+        if not self.limits.paced or not self._line:
+            return VISIT_EVERY
+        return min(max(self._useless_until - self._loop.time(), 0.0), VISIT_EVERY)
+
     async def _exchange(self) -> None:
         asked = self._without_start() if self.limits.paced else []
-        claim = self._claim(len(self._line), asked)
-        began = self._loop.time()
+        claim, first = self._claim(asked), self._first()
+        self._left = 0
+        sent = self._loop.time()
         grant = await self._visit(claim)
-        self._visited = began
+        self._visited = sent
         self._places, self._allowance = grant.places, max(grant.allowance, claim.allowance)
-        for waiter, delay in zip(asked, grant.starts, strict=False):
-            waiter.start = self._loop.time() + delay
-        if grant.is_spent and self._line:
-            self._fail(self._spent_message())
+        self._set_times(asked, grant, sent)
+        if grant.is_spent and first is not None and first is self._first():
+            self.stop(self._spent_message())
         self._pump()
 
-    def _without_start(self) -> list[_Waiter]:
-        """Those who need a time to start and will find a place soon: a start that is not used is lost to all."""
-        room = self._places - self.under_way
-        near = islice(self._line, max(room, 0) + max(8, self._places // 8))
-        return [waiter for waiter in near if waiter.start is None]
+    def _first(self) -> _Waiter | None:
+        return next(chain(self._timed, self._line), None)
 
-    def _claim(self, wanted: int, asked: list[_Waiter] | None = None) -> Claim:
+    def _without_start(self) -> list[_Waiter]:
+        """Those who need a time to start and will find a place then: a start that is not used is lost to all."""
+        elapsed = max(self._loop.time() - self._visited, VISIT_AGAIN)
+        soon_free = 2 + round(2 * HORIZON * self._left / elapsed)
+        room = max(0, self._places - self.under_way) + soon_free - len(self._timed)
+        return list(islice(self._line, max(0, room)))
+
+    def _set_times(self, asked: list[_Waiter], grant: Grant, sent: float) -> None:
+        now = self._loop.time()
+        self._ahead = max(self._ahead, grant.at - now)
+        if self._ahead > grant.at - sent:
+            self._ahead = grant.at - now  # one of the clocks was set, or it is another limiter's
+        for waiter, delay in zip(asked, grant.starts, strict=False):
+            if not waiter.future.done():
+                self._line.remove(waiter)
+                waiter.start = grant.at + delay - self._ahead
+                self._timed.append(waiter)
+        self._useless_until = now + grant.wait
+
+    def _claim(self, asked: list[_Waiter]) -> Claim:
         """What is held is what may be used until the answer comes: of what nobody waits for, the rest is given back."""
-        next_bound = self._line[0].bound if self._line else 0
+        waiting = self._waiting()
+        next_bound = waiting[0].bound if waiting else 0
         used = self._spent + self._reserved
-        if not wanted or not self._reserved:
+        # Nor is money held that is not enough, or that waits for a place: another client may wait for just that.
+        if not waiting or not self._reserved or not self._can_pay(waiting[0]):
             self._allowance = used
         # A few requests more than are waiting now will be waiting when the next visit is due.
-        ahead = 2 * (sum(waiter.bound for waiter in self._line) + next_bound)
-        self._places = max(self.under_way, min(self._places, self.under_way + wanted))
+        ahead = 2 * (sum(waiter.bound for waiter in waiting) + next_bound)
+        wanted = self.under_way + len(waiting)
+        self._places = max(self.under_way, min(self._places, wanted))
+        more = 0 if not wanted or self._is_closing else max(8, wanted // 2)
         return Claim(
             client=self._name,
             places=self._places,
-            places_wanted=self.limits.concurrent_requests if wanted or self.under_way else 1,
+            places_wanted=min(wanted + more, self.limits.concurrent_requests),
             spent=self._spent,
             reserved=self._reserved,
             allowance=max(self._allowance, used),
             allowance_wanted=used + ahead,
             next_bound=next_bound,
-            starts=[waiter.tokens for waiter in asked or ()],
+            starts=[waiter.tokens for waiter in asked],
             under_way=self.under_way,
             counts=self.counts,
         )
@@ -240,13 +304,6 @@ class Gate:
             f"--max-cost {dollars(self.limits.cost)} leaves no room for another request; what is answered is kept: run "
             "the same command again with a higher --max-cost to continue"
         )
-
-    def _fail(self, error: GristmillError) -> None:
-        self._broken = error
-        while self._line:
-            waiter = self._line.popleft()
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
 
 
 def local_visit(limiter: SpendLimiter) -> Visit:

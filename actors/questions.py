@@ -17,6 +17,7 @@ from cluster.rows import Failure
 
 AS_IT_COMES = Sampling()
 
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A request and what was done to the row's text on the way. `truncated` is `_meta`'s account of a cut text."""

@@ -6,23 +6,27 @@ client holds counts until it gives it back, so the limits hold over all of them 
 
 It keeps what it has granted in a file before it grants it. Restarted after a death it reads that file, and clients
 repeat their running totals at every visit, so no count is lost and none is counted twice. A client that stays away
-is taken for dead: what it held is free again, what it had under way counts as spent.
+is taken for dead: its places are free again, and all money that it was allowed counts as spent, for it may have begun
+more since its last visit. Should it come back after all, its own words hold again.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
 import msgspec
 
+from actors.pace import SLACK, Pace
 from cluster.storage import Storage
 
 HORIZON = 0.25  # s; starts are granted so far ahead
+LEAD = 0.05  # s; none sooner, for the answer has to reach the client first
 LOST_AFTER = 20.0  # s without a visit
-# Starts arrive at the server less evenly than they leave here; this much slower, the limit holds there too.
-SLACK = 1.03
+BREATH = 1.0  # s; of a longer pause between any two visits it is not the clients who are to blame
+NEAR = 2 * HORIZON
+KEEP_EVERY = 1.0  # s; for what clients repeat anyway
+TURN = 1.0  # s; where there are more clients than places they take turns
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -60,12 +64,18 @@ class Claim(msgspec.Struct, omit_defaults=True):
 
 
 class Grant(msgspec.Struct):
-    """The answer: places, the allowance, and when each start may happen (seconds from now), for the first so many."""
+    """The answer: places, the allowance, and when each start may happen, for the first so many.
+
+    `starts` are seconds after `at`, which is the limiter's clock at the visit. Where there are fewer starts than were
+    asked for, it is of use to ask again after `wait` seconds.
+    """
 
     places: int
     allowance: int
     starts: list[float]
     is_spent: bool = False
+    at: float = 0.0
+    wait: float = 0.0
 
 
 class _Client(msgspec.Struct):
@@ -79,11 +89,12 @@ class _Client(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
+    """`at` is the clock when it was kept, `next_start` and `last_minute` are the pace's."""
+
     clients: dict[str, _Client] = {}
-    lost_spent: int = 0  # by clients that are gone
-    lost_counts: dict[str, int] = {}
-    next_request: float = 0.0  # wall-clock seconds: a restart may happen on another machine
-    next_tokens: float = 0.0
+    at: float = 0.0
+    next_start: float = 0.0
+    last_minute: list[tuple[float, int]] = []
 
 
 class SpendLimiter:
@@ -102,110 +113,136 @@ class SpendLimiter:
     ) -> None:
         self.limits, self.spent_before = limits, spent_before
         self._storage, self._name, self._clock = storage, name, clock
-        self._kept = 0.0
-        self._state = self._recalled()
-        self._seen = dict.fromkeys(self._state.clients, clock())
+        self._clients: dict[str, _Client] = {}
+        self._pace = Pace(limits.requests_per_minute, limits.tokens_per_minute)
+        self._hungry: dict[str, None] = {}  # clients that asked for starts in vain, first the one that waits longest
+        self._recall()
+        # How long clients could have come, by this limiter's own life: a pause of its own makes none of them late.
+        self._alive, self._visited = 0.0, clock()
+        self._seen = dict.fromkeys(self._clients, self._alive)
+        self._kept = float("-inf")
 
     def visit(self, claim: Claim) -> Grant:
         """A client's visit."""
         now = self._clock()
-        self._forget_the_lost(now)
-        client = self._state.clients.setdefault(claim.client, _Client())
-        self._seen[claim.client] = now
+        self._forget_the_lost(claim.client, now)
+        client = self._clients.setdefault(claim.client, _Client())
         client.wanted, client.spent, client.reserved = claim.places_wanted, claim.spent, claim.reserved
         client.counts, client.under_way = claim.counts, claim.under_way
         held = (client.places, client.allowance)
-        grant = Grant(self._places(claim), self._allowance(claim), self._starts(claim, now), self._is_spent(claim))
+        grant = Grant(self._places(claim, now), self._allowance(claim), [], self._is_spent(claim), now)
+        self._plan(claim, grant, now)
         client.places, client.allowance = max(claim.places, grant.places), grant.allowance
-        self._keep(now, is_due=bool(grant.starts) or held != (client.places, client.allowance))
+        # Of starts that lie so near, a restart waits until they are over.
+        is_far = bool(grant.starts) and self._pace.next > now + NEAR
+        self._keep(now, is_due=is_far or held != (client.places, client.allowance))
         return grant
 
     def totals(self) -> dict[str, int]:
         """What all clients have counted so far, with `spent` and `under way`, for the display."""
-        totals = dict(self._state.lost_counts)
-        for client in self._state.clients.values():
+        totals: dict[str, int] = {}
+        for client in self._clients.values():
             for name, amount in client.counts.items():
                 totals[name] = totals.get(name, 0) + amount
-        under_way = sum(client.under_way for client in self._state.clients.values())
+        under_way = sum(client.under_way for client in self._clients.values())
         return totals | {"spent": self._spent(), "under way": under_way}
 
     def _spent(self) -> int:
-        return self.spent_before + self._state.lost_spent + sum(each.spent for each in self._state.clients.values())
+        return self.spent_before + sum(each.spent for each in self._clients.values())
 
     # Places
 
-    def _places(self, claim: Claim) -> int:
-        """The places that a client may use: an equal share, more where others want less, never more than are free."""
-        limit = self.limits.concurrent_requests
-        others = [client for name, client in self._state.clients.items() if name != claim.client]
-        busy = 1 + sum(client.wanted > 0 for client in others)
-        share = max(1, limit // busy)
-        fair = max(share, limit - sum(min(client.wanted, share) for client in others))
-        free = max(0, limit - sum(client.places for client in others))
-        return min(claim.places_wanted, fair, free)
+    def _places(self, claim: Claim, now: float) -> int:
+        """The places that a client may use: its share, but never more than are free."""
+        others = sum(client.places for name, client in self._clients.items() if name != claim.client)
+        return min(self._share(claim.client, now), max(0, self.limits.concurrent_requests - others))
+
+    def _share(self, name: str, now: float) -> int:
+        """An equal share of the places, more where others want less."""
+        wants = {each: client.wanted for each, client in sorted(self._clients.items()) if client.wanted > 0}
+        left = self.limits.concurrent_requests
+        if len(wants) > left:
+            names = [*wants]
+            turns = [*names[int(now / TURN) % len(names) :], *names]
+            return int(name in turns[:left])
+        for done, each in enumerate(sorted(wants, key=lambda each: wants[each])):
+            share = min(wants[each], left // (len(wants) - done))
+            if each == name:
+                return share
+            left -= share
+        return 0
 
     # Money
 
     def _allowance(self, claim: Claim) -> int:
         if self.limits.cost is None:
             return claim.allowance_wanted
-        held = sum(each.allowance for name, each in self._state.clients.items() if name != claim.client)
-        free = self.limits.cost - self.spent_before - self._state.lost_spent - held - claim.allowance
+        held = sum(each.allowance for name, each in self._clients.items() if name != claim.client)
+        free = self.limits.cost - self.spent_before - held - claim.allowance
         unused = claim.allowance - claim.spent - claim.reserved
         if unused + free < claim.next_bound:
             return claim.allowance  # two clients must not each hold half of what one request needs
         return claim.allowance + max(0, min(claim.allowance_wanted - claim.allowance, free))
 
     def _is_spent(self, claim: Claim) -> bool:
-        """Whether the client's next request cannot be paid, even when nothing is under way any more."""
-        if self.limits.cost is None or not claim.next_bound:
-            return False
-        under_way = sum(client.reserved for client in self._state.clients.values())
-        return not under_way and claim.next_bound > self.limits.cost - self._spent()
+        """Whether the client's next request cannot be paid, even if all that is under way should cost nothing."""
+        return self.limits.cost is not None and claim.next_bound > self.limits.cost - self._spent()
 
     # Pace
 
-    def _starts(self, claim: Claim, now: float) -> list[float]:
-        """When the first requests in line may start. Nothing is saved up: a pause earns no burst."""
-        state, limits = self._state, self.limits
-        if not limits.paced:
-            return []
-        per_request = SLACK * 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0
-        per_token = SLACK * 60 / limits.tokens_per_minute if limits.tokens_per_minute else 0.0
-        state.next_request, state.next_tokens = max(state.next_request, now), max(state.next_tokens, now)
-        # With several clients each gets a part of what lies ahead, and all get their turn.
-        clients = max(1, sum(client.wanted > 0 for client in self._state.clients.values()))
-        most = math.ceil(HORIZON / per_request / clients) if per_request else len(claim.starts)
-        starts: list[float] = []
-        for tokens in claim.starts[:most]:
-            start = max(state.next_request, state.next_tokens)
-            if start > now + HORIZON:
+    def _plan(self, claim: Claim, grant: Grant, now: float) -> None:
+        """When the first requests in line may start."""
+        if not self.limits.paced:
+            return
+        pace = self._pace
+        pace.forget(now)
+        # With several clients each gets a part of what lies ahead, and who waits longest sees furthest: the order of
+        # their visits must not decide, for it may be the same for long.
+        part = HORIZON / max(1, sum(client.wanted > 0 for client in self._clients.values()))
+        view = HORIZON if next(iter(self._hungry), claim.client) == claim.client else HORIZON / 3
+        for tokens in claim.starts:
+            if part <= 0:
                 break
-            starts.append(start - now)
-            state.next_request, state.next_tokens = start + per_request, start + tokens * per_token
-        return starts
+            if pace.next > now + view:
+                grant.wait = pace.next - now - view
+                break
+            # One that has to wait for a window to pass is planned however far ahead, lest small ones keep it full.
+            grant.starts.append(pace.take(tokens, now + LEAD) - now)
+            part -= pace.step(tokens)
+        if grant.starts or not claim.starts:
+            self._hungry.pop(claim.client, None)
+        else:
+            self._hungry.setdefault(claim.client)
 
     # What outlives the actor
 
-    def _forget_the_lost(self, now: float) -> None:
-        for name in [name for name, seen in self._seen.items() if now - seen > LOST_AFTER]:
-            client = self._state.clients.pop(name)
+    def _forget_the_lost(self, visitor: str, now: float) -> None:
+        self._alive += min(max(now - self._visited, 0.0), BREATH)
+        self._visited = now
+        self._seen[visitor] = self._alive
+        for name in [name for name, seen in self._seen.items() if self._alive - seen > LOST_AFTER]:
             del self._seen[name]
-            # What it had under way may have been answered, and is paid for then.
-            self._state.lost_spent += client.spent + client.reserved
-            for count, amount in client.counts.items():
-                self._state.lost_counts[count] = self._state.lost_counts.get(count, 0) + amount
+            self._hungry.pop(name, None)
+            client = self._clients[name]
+            client.places = client.wanted = client.under_way = 0
+            held = client.spent if self.limits.cost is None else client.allowance
+            client.spent, client.reserved = max(held, client.spent + client.reserved), 0
 
     def _keep(self, now: float, is_due: bool) -> None:
-        """Write down what is granted, before it is; what clients repeat anyway only once a second."""
-        if self._storage is not None and (is_due or now - self._kept > 1.0):
+        """Write down what is granted, before it is; what clients repeat anyway only now and then."""
+        if self._storage is not None and (is_due or now - self._kept > KEEP_EVERY):
             self._kept = now
-            self._storage.publish(self._name, msgspec.json.encode(self._state), durable=False)
+            state = _State(self._clients, now, self._pace.next if self.limits.paced else now, self._pace.last_minute())
+            self._storage.publish(self._name, msgspec.json.encode(state), durable=False)
 
-    def _recalled(self) -> _State:
+    def _recall(self) -> None:
+        """Go on from the file. Its times are moved to this machine's clock as if none had passed since."""
         if self._storage is None or not self._storage.exists(self._name):
-            return _State()
+            return
         state = msgspec.json.decode(self._storage.read(self._name), type=_State)
-        # A grant that was kept but never arrived may still be used; let its time pass.
-        state.next_request = max(state.next_request, self._clock() + HORIZON)
-        return state
+        self._clients = state.clients
+        now = self._clock()
+        # What was granted after the file was written starts soon, and has to be over for a second.
+        settled = now + NEAR + SLACK
+        minute = [(start - state.at + now, tokens) for start, tokens in state.last_minute]
+        self._pace.resume(max(state.next_start - state.at + now, settled), minute, unknown_seconds=KEEP_EVERY + NEAR)

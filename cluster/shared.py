@@ -54,6 +54,8 @@ class Shared:
             return await self.actor().call.remote(method, *arguments)
         except ray.exceptions.RayActorError as error:
             raise self._lost(error) from error
+        except ray.exceptions.RayTaskError as error:
+            raise _told(error) from None
 
     def ask(self, method: str, *arguments: Any, seconds: float | None = None) -> Any:
         """Call a method and wait for what it returns, from the driver; None where that takes longer than `seconds`."""
@@ -65,10 +67,18 @@ class Shared:
             return None
         except ray.exceptions.RayActorError as error:
             raise self._lost(error) from error
+        except ray.exceptions.RayTaskError as error:
+            raise _told(error) from None
 
     def _lost(self, error: Exception) -> SharedLost:
         reason = str(error).strip().splitlines()[0]
         return SharedLost(f"the {self.what} is gone ({reason}); run the same command again to continue")
+
+
+def _told(error: Any) -> Exception:
+    """The object's own error where it is meant for a person, without the traceback of a remote call."""
+    cause = error.cause
+    return cause if isinstance(cause, GristmillError) else error
 
 
 def share(name: str, what: str, make: Callable[[], Any]) -> tuple[Shared, Any]:

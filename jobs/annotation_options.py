@@ -74,17 +74,34 @@ question_options = stack(
     _option("--limit-rows", type=click.IntRange(1), help="Only the first so many rows, in the order of the shards."),
 )
 
-model_options = stack(
-    _option("--model-name", help="The model: as its provider calls it, or a directory for engines in the workers."),
-    _option("--base-url", help="An OpenAI-compatible server, such as http://host:8000/v1. [default: OpenAI's]"),
-    _option("--api-key-file", type=click.Path(), help="A file with the API key. [default: OPENAI_API_KEY]"),
-    _option("--service-tier", type=click.Choice(["auto", "default", "flex", "priority"]), help="The provider's tier."),
+_base_url = _option("--base-url", help="An OpenAI-compatible server, such as http://host:8000/v1. [default: OpenAI's]")
+_api_key = _option("--api-key-file", type=click.Path(), help="A file with the API key. [default: OPENAI_API_KEY]")
+_answers = (
     _option("--reasoning-effort", help="minimal, low, medium or high, as the model takes it."),
     _option("--max-new-tokens", type=click.IntRange(1), help="Tokens of an answer at most, reasoning included."),
     _option("--temperature", type=click.FloatRange(0), help="[default: the model's]"),
     _option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="[default: the model's]"),
     _option("--sampling-seed", type=int, help="Seed of the model's draws, where the server takes one."),
     _option("--prices", type=click.Path(), help="A YAML file of prices, used before the list prices that come along."),
+)
+
+model_options = stack(
+    _option("--model-name", help="The model: as its provider calls it, or a directory for engines in the workers."),
+    _base_url,
+    _api_key,
+    _option("--service-tier", type=click.Choice(["auto", "default", "flex", "priority"]), help="The provider's tier."),
+    *_answers,
+)
+
+# A batch has a tier of its own.
+batch_model_options = stack(
+    _option("--model-name", required=True, help="The model, as its provider calls it."),
+    _base_url,
+    _api_key,
+    *_answers,
+)
+cache_option = _option(
+    "--cache-location", type=Place(), help="The request journal, shared by runs. [default: this run's own]"
 )
 
 asking_options = stack(
@@ -110,7 +127,7 @@ asking_options = stack(
         type=click.FloatRange(1),
         help="Seconds without any answer, after which the run stops. [default: 600; flex: 1800]",
     ),
-    _option("--cache-location", type=Place(), help="The request journal, shared by runs. [default: this run's own]"),
+    cache_option,
 )
 
 

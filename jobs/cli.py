@@ -27,6 +27,9 @@ CONTENTS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Annotation": {
         "annotate-dataset": ("annotate_dataset", "Ask a model about every row, or measure it."),
+        "batch-annotate-submit": ("batch_annotate_submit", "Ask by a provider's batches: half the price, in a day."),
+        "batch-annotate-status": ("batch_annotate_status", "How the batches stand."),
+        "batch-annotate-retrieve": ("batch_annotate_retrieve", "Take the batches' answers and write the rows."),
         "list-prompts": ("list_prompts", "The prompts that come along."),
         "show-prompt": ("show_prompt", "A prompt, and what it makes of a row."),
         "annotation-agreement": ("annotation_agreement", "How far graders agree, with intervals."),

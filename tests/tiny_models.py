@@ -56,8 +56,9 @@ def save_tiny_model(
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        # Heads of 32: the narrowest that vLLM's kernels for CPUs know.
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
         "max_position_embeddings": context,
         "initializer_range": spread,
         "tie_word_embeddings": False,

@@ -29,6 +29,8 @@ class Chat:
         self._tokenizer = _tokenizer(model, model_directory(model))
         if chat_template is not None:
             self._tokenizer.chat_template = template_text(chat_template)
+        # How long a prompt may be is the engine's to say; the tokenizer only warns.
+        self._tokenizer.model_max_length = 1 << 62
         self._has_system: bool | None = None
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
@@ -128,7 +130,7 @@ def _system_in_front(turns: Turns) -> Turns:
 
 def _tokenizer(model: str, directory: Path | None) -> Any:
     if find_spec("transformers") is None:
-        raise EngineUnusable("a model's tokenizer needs transformers: pip install transformers")
+        raise EngineUnusable("a model's tokenizer needs transformers: pip install 'gristmill[transformers]'")
     from transformers import AutoTokenizer
 
     try:

@@ -2,7 +2,8 @@
 
 What may pass (busy, broken, silent) is asked again after growing, jittered pauses, or after the pause that the server
 names. Attempts count against a request only while others are answered: an outage of a minute costs no row. A service
-that answers nobody for as long as `patience`, refuses the key or knows no such model stops the run instead.
+that answers nobody for as long as `patience`, refuses the key or knows no such model stops the run instead; but where
+only a few requests are left, or others were answered meanwhile, it may be they that cannot be answered, and they fail.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
@@ -31,7 +33,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # s
 LONGEST_ASKED = 3600.0  # s; a server that asks for a longer pause is asked again then
 # When so many requests in a row are refused as malformed and none was ever answered, it is not the rows.
 HOPELESS_AFTER = 20
+# So many requests may well be the last ones, each of which the service breaks at; if more wait, it is the service.
+FEW = 16
 DETAIL_SHOWN = 300  # characters
+_USED_UP = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _REFUSALS = ("content_filter", "content_policy_violation", "moderation_blocked")
 
 
@@ -67,7 +72,7 @@ class Service:
                 raise EngineUnusable(f"--api-key-file {self.key_file} cannot be read: {reason}") from error
         if self.needs_key and not key:
             raise EngineUnusable(f"{self.name} needs an API key: set {self.key_variable}, or give --api-key-file")
-        if not (key.isascii() and key.isprintable()):
+        if not (key.isascii() and key.isprintable()) or " " in key:
             raise EngineUnusable(
                 f"the API key for {self.name} holds characters that no key has; look at where it comes from"
             )
@@ -84,11 +89,11 @@ class Service:
 
 
 class _Again(Exception):
-    """Worth another try; `pause` is what the server asks for, in seconds."""
+    """Worth another try; `pause` is what the server asks for, in seconds. Not `reached`: there is nobody to ask."""
 
-    def __init__(self, category: Category, detail: str, pause: float = 0.0) -> None:
+    def __init__(self, category: Category, detail: str, pause: float = 0.0, *, reached: bool = True) -> None:
         super().__init__(detail)
-        self.category, self.detail, self.pause = category, detail, pause
+        self.category, self.detail, self.pause, self.reached = category, detail, pause, reached
 
 
 class JsonService:
@@ -98,7 +103,8 @@ class JsonService:
         self.service, self.gate = service, gate
         self._session: Any = None
         self._key = ""
-        self._answers = self._rejections = 0
+        self._proxy: str | None = None
+        self._waiting = self._answers = self._rejections = 0
         self._silent_since: float | None = None
         self._broken: EngineUnusable | None = None
         self._breaking = asyncio.Event()
@@ -122,9 +128,10 @@ class JsonService:
             timeout=aiohttp.ClientTimeout(total=self.service.timeout, connect=None, sock_connect=CONNECT_SECONDS),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Looking for proxies costs every request; only who has one pays.
-            trust_env=any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ),
+            # It would look for a proxy at every request, and a ~/.netrc would go before the key.
+            trust_env=False,
         )
+        self._proxy = _proxy_to(self.service.base_url)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -149,17 +156,20 @@ class JsonService:
         async def attempt() -> tuple[Answer, float]:
             return await self._attempt(path, body, read, cost, bound, tokens)
 
+        self._waiting += 1
         try:
             return await attempt()
         except _Again as error:
             return await self._retried(attempt, error)
+        finally:
+            self._waiting -= 1
 
     async def get(self, path: str) -> Any:
         """One GET, parsed. Raises EngineUnusable where it fails."""
         import aiohttp
 
         try:
-            async with self._session.get(self._url(path)) as response:
+            async with self._session.get(self._url(path), proxy=self._proxy) as response:
                 content = await response.read()
                 if response.status != 200:
                     raise EngineUnusable(self._told(response.status, content))
@@ -185,23 +195,28 @@ class JsonService:
 
         self._check()
         await self.gate.enter(bound, tokens)
-        spent = 0
+        is_answered, spent = False, 0
         began = time.monotonic()
         try:
             self._check()
             self.gate.count("requests")
-            async with self._session.post(self._url(path), data=body) as response:
+            spent = bound  # an answer that gets lost may have to be paid all the same
+            async with self._session.post(self._url(path), data=body, proxy=self._proxy) as response:
                 content = await response.read()
             if response.status != 200:
+                spent = 0
                 raise self._refusal(response.status, response.headers, content)
             answer = read(content)
-            spent = cost(answer)
+            is_answered, spent = True, cost(answer)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            spent = 0
+            raise self._failing(_Again(Category.SERVER_ERROR, self._plain(error), reached=False)) from error
         except TimeoutError as error:  # aiohttp's are TimeoutErrors too
             raise self._failing(_Again(Category.TIMEOUT, f"no answer within {self.service.timeout:g} s")) from error
-        except (aiohttp.ClientError, Unreadable) as error:
+        except (aiohttp.ClientError, OSError, Unreadable) as error:
             raise self._failing(_Again(Category.SERVER_ERROR, self._plain(error))) from error
         finally:
-            self.gate.leave(bound, spent)
+            self.gate.leave(bound, spent, is_answered=is_answered)
         self._answers += 1
         self._silent_since = None
         self.gate.count("answered")
@@ -215,7 +230,7 @@ class JsonService:
         """What a status other than 200 means."""
         code, detail = _error_of(content)
         detail = self._shown(f"{status}: {detail}")
-        if status == 429 and code == "insufficient_quota":
+        if code in _USED_UP:
             return self._break(f"{self.service.name} says that the quota is used up ({detail})")
         if status == 429:
             self.gate.too_much()
@@ -228,6 +243,7 @@ class JsonService:
             return self._break(f"{self.service.name} does not accept the API key ({status}); {way}")
         if status in (404, 405):
             return self._break(f"{self._told(status, content)}; check --base-url and --model-name")
+        self._silent_since = None
         if code in _REFUSALS:
             self._answers += 1
             return RequestFailed(Category.REFUSED, detail)
@@ -247,6 +263,7 @@ class JsonService:
         """No request can succeed any more: those that wait for another try are told too."""
         self._broken = self._broken or EngineUnusable(message)
         self._breaking.set()
+        self.gate.stop(self._broken)
         return self._broken
 
     # Asking again
@@ -274,7 +291,7 @@ class JsonService:
             # While nobody is answered it is the service that fails, not this request.
             counted += counted == 0 or self._answers != seen
             seen = self._answers
-            return counted >= self.service.max_attempts or self._is_dead(state.outcome.exception())
+            return counted >= self.service.max_attempts or self._is_hopeless(state.outcome.exception(), counted)
 
         retrying = AsyncRetrying(retry=retry_if_exception_type(_Again), wait=pause, stop=is_over, sleep=self._sleep)
         try:
@@ -293,14 +310,16 @@ class JsonService:
             return
         self._check()
 
-    def _is_dead(self, last: Any) -> bool:
+    def _is_hopeless(self, last: Any, counted: int) -> bool:
+        """Whether patience is at its end, be it with the request or, which stops the run, with the service."""
         since = self._silent_since
         if since is None or time.monotonic() - since < self.service.patience:
             return False
-        self._break(
-            f"{self.service.name} has answered nothing for {self.service.patience:.0f} s ({last.detail}); see that it "
-            "is up, and run the same command again to continue"
-        )
+        if not last.reached or (counted < 2 and self._waiting > FEW):
+            self._break(
+                f"{self.service.name} has answered nothing for {self.service.patience:.0f} s ({last.detail}); see that "
+                "it is up, and run the same command again to continue"
+            )
         return True
 
     # Words
@@ -327,7 +346,7 @@ def _error_of(content: bytes) -> tuple[str, str]:
             return code, str(error.get("message") or error.get("detail") or error)
         return "", str(error)
     except (orjson.JSONDecodeError, AttributeError):
-        return "", content[:DETAIL_SHOWN].decode("utf-8", "replace")
+        return "", content.decode("utf-8", "replace")  # whole: half of a key could not be told from other text
 
 
 def _pause_asked(headers: Any) -> float:
@@ -340,6 +359,15 @@ def _pause_asked(headers: Any) -> float:
         except ValueError:
             try:
                 return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 continue
     return 0.0
+
+
+def _proxy_to(url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if proxy_bypass(parts.netloc):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")

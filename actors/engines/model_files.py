@@ -85,9 +85,9 @@ def model_digest(model: str) -> str:
 
 
 def generation_defaults(model: str) -> Mapping[str, Any]:
-    """The model's own generation_config.json; empty where it has none."""
+    """The model's own generation_config.json; empty where it has none. Raises EngineUnusable."""
     directory = model_directory(model)
-    path = None if directory is None else directory / "generation_config.json"
+    path = _cached(model, "generation_config.json") if directory is None else directory / "generation_config.json"
     if path is None or not path.is_file():
         return {}
     try:
@@ -121,8 +121,13 @@ def _parts(path: Path) -> Iterator[bytes]:
 
 
 def _cached_commit(model: str) -> str:
+    # .../models--owner--name/snapshots/<commit>/config.json
+    path = _cached(model, "config.json")
+    return "" if path is None else path.parent.name
+
+
+def _cached(model: str, name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    # .../models--owner--name/snapshots/<commit>/config.json
-    path = try_to_load_from_cache(model, "config.json")
-    return Path(path).parent.name if isinstance(path, str) else ""
+    path = try_to_load_from_cache(model, name)
+    return Path(path) if isinstance(path, str) else None

@@ -78,7 +78,7 @@ class TransformersEngine(Engine):
         chat_template: str | None = None,
     ) -> None:
         if batch_size < 1:
-            raise EngineUnusable(f"--engine-options batch_size={batch_size}: give 1 or more")
+            raise EngineUnusable(f"--engine-option batch_size={batch_size}: give 1 or more")
         self._name, self._batch_size = model, batch_size
         self._device, self._dtype, self._template = device, dtype, chat_template
         self._line: queue.SimpleQueue[_Job | None] | None = None

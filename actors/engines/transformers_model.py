@@ -68,9 +68,9 @@ class TransformersModel:
         if len(ids) + more > self.context:
             raise RequestFailed(
                 Category.REJECTED,
-                f"{len(ids):,} tokens; {self.name} takes {self.context - more:,}: see --max-text-tokens",
+                f"{len(ids):,} tokens; {self.name} takes {self.context - more:,}: see --max-text-length",
             )
-        if ids and not (0 <= min(ids) and max(ids) < self._vocabulary):
+        if ids and not (min(ids) >= 0 and max(ids) < self._vocabulary):
             # On a GPU such a token would break the whole process.
             raise RequestFailed(
                 Category.REJECTED, f"a token that {self.name} does not have (0 to {self._vocabulary - 1:,})"
@@ -84,8 +84,9 @@ class TransformersModel:
 
         width = max(len(prompt.ids) for prompt in prompts)
         padding = [width - len(prompt.ids) for prompt in prompts]
-        pad = self.chat.pad_id
-        ids = torch.tensor([[pad] * space + prompt.ids for space, prompt in zip(padding, prompts, strict=True)])
+        # A penalty on tokens that were there already looks at the padding too, so this repeats what the prompt has.
+        filled = [prompt.ids[:1] * space + prompt.ids for space, prompt in zip(padding, prompts, strict=True)]
+        ids = torch.tensor(filled)
         mask = torch.tensor([[0] * space + [1] * (width - space) for space in padding])
         rows = [self._row(prompt) for prompt in prompts]
         ends = Ends(rows, width, self._end_ids, self.chat.text_of)
@@ -243,20 +244,22 @@ def _is_lack_of_memory(error: BaseException) -> bool:
 def _loaded(model: str, device: str, dtype: str) -> Any:
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise EngineUnusable(f"the engine transformers needs {' and '.join(missing)}: pip install torch transformers")
+        raise EngineUnusable(
+            f"the engine transformers needs {' and '.join(missing)}: pip install 'gristmill[transformers]'"
+        )
     import torch
     from transformers import AutoModelForCausalLM
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise EngineUnusable(
-            f"--engine-options device={device}: torch sees no GPU on this node; leave device out, or give cpu"
+            f"--engine-option device={device}: torch sees no GPU on this node; leave device out, or give cpu"
         )
     # Half precision is slow on CPUs, and a model's own dtype is half in most cases.
     wanted = "float32" if dtype == "auto" and device == "cpu" else dtype
     kind = wanted if wanted == "auto" else getattr(torch, wanted, None)
     if kind is None or not (kind == "auto" or isinstance(kind, torch.dtype)):
-        raise EngineUnusable(f"--engine-options dtype={dtype}: give auto, float32, bfloat16 or float16")
+        raise EngineUnusable(f"--engine-option dtype={dtype}: give auto, float32, bfloat16 or float16")
     try:
         place = str(model_directory(model) or model)
         found = AutoModelForCausalLM.from_pretrained(place, dtype=kind, trust_remote_code=False)

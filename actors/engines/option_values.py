@@ -1,0 +1,22 @@
+"""The options of an engine's own as they come from a command line: what reads as JSON is that, anything else is text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def option_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with numbers, true, false, null, lists and objects in place of their spelling; `-` in names is `_`."""
+    return {name.replace("-", "_"): _value(value) for name, value in options.items()}
+
+
+def _value(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        # As Python writes them, too.
+        return {"True": True, "False": False, "None": None}.get(value, value)
