@@ -251,6 +251,16 @@ def test_an_idle_client_keeps_no_place() -> None:
     assert limiter.visit(busy("busy")).places == 1
 
 
+def test_what_is_under_way_counts_even_above_the_share() -> None:
+    limiter = SpendLimiter(Limits(6), clock=Clock())
+    assert limiter.visit(busy("a")).places == 6
+    assert limiter.visit(busy("b")).places == 0
+    assert limiter.visit(busy("a", places=6)).places == 3
+    assert limiter.visit(busy("b")).places == 0
+    limiter.visit(busy("a", places=4))
+    assert limiter.visit(busy("b")).places == 2
+
+
 # Clients that stay away
 
 
@@ -488,9 +498,13 @@ def test_a_restart_in_another_time_loses_no_count(tmp_path: Path) -> None:
         assert 0 < grant.wait < 5
 
 
-def test_nothing_is_granted_before_it_is_kept(tmp_path: Path) -> None:
-    storage = LocalStorage(str(tmp_path))
-    limiter = SpendLimiter(Limits(10, cost=1000), storage, clock=Clock())
-    limiter.visit(busy("a", allowance_wanted=1000))
-    again = SpendLimiter(Limits(10, cost=1000), storage, clock=Clock())
-    assert (again.visit(busy("b", allowance_wanted=10)).places, again.visit(busy("b")).allowance) == (0, 0)
+@pytest.mark.parametrize("first", [Claim("a"), Claim("a", places=1, places_wanted=1, allowance=1, allowance_wanted=1)])
+def test_nothing_is_granted_before_it_is_kept(first: Claim) -> None:
+    storage, limits, clock = Memory(), Limits(10, cost=1000), Clock()
+    limiter = SpendLimiter(limits, storage, clock=clock)
+    limiter.visit(first)
+    granted = limiter.visit(busy("a", first.places, allowance=first.allowance, allowance_wanted=1000))
+    assert (granted.places, granted.allowance) == (10, 1000)
+    again = SpendLimiter(limits, storage, clock=clock)
+    grant = again.visit(busy("b", allowance_wanted=10))
+    assert (grant.places, grant.allowance) == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from actors.spend_limiter import Limits, SpendLimiter
 from tests.openai_server import Server, serving, start
 
 KEY = "sk-proj-abcDEF0123456789abcDEF0123456789"
+LIMITS = Limits(20)
 PLAIN: dict[str, Any] = {
     "faults": {},
     "fault_script": {},
@@ -55,7 +57,7 @@ def server(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @asynccontextmanager
 async def engine_at(
-    url: str, limits: Limits = Limits(20), prices: Prices | None = PRICES, **options: Any
+    url: str, limits: Limits = LIMITS, prices: Prices | None = PRICES, **options: Any
 ) -> Any:  # an engine, its gate and its limiter
     service = Service("the test server", url + "/v1", **({"timeout": 20.0, "patience": 20.0} | options))
     limiter = SpendLimiter(limits)
@@ -242,7 +244,7 @@ class Rude:
 
 
 def quoting(key: str, code: str = "") -> str:
-    return '{"error": {"message": "You said %s, which is wrong", "code": "%s"}}' % (key, code)
+    return json.dumps({"error": {"message": f"You said {key}, which is wrong", "code": code}})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from actors.spend_limiter import Limits, SpendLimiter
 from tests.openai_server import Server, serving
 
 PRICES = Prices("m", "test", {"default": Price(1, 0.5, 10), "flex": Price(0.5, 0.25, 5), "priority": Price(2, 1, 20)})
+LIMITS = Limits(10)
 SCHEMA = {
     "type": "object",
     "properties": {"score": {"type": "integer", "minimum": 0, "maximum": 5}},
@@ -33,7 +34,7 @@ def server() -> Iterator[Server]:
         yield each
 
 
-def engine_of(url: str, limits: Limits = Limits(10), prices: Prices | None = PRICES) -> OpenAIEngine:
+def engine_of(url: str, limits: Limits = LIMITS, prices: Prices | None = PRICES) -> OpenAIEngine:
     service = Service("the test server", url, timeout=10, patience=10)
     return OpenAIEngine(service, "gpt-test", Gate(limits, local_visit(SpendLimiter(limits))), prices)
 

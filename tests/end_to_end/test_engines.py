@@ -1,4 +1,4 @@
-"""A dataset annotated by vLLM, end to end: by its own OpenAI server, and by the engine in the workers of a Ray.
+"""A dataset annotated by real engines, end to end: vLLM as a server and in the workers of a Ray, transformers.
 
 The model is tiny and says noise; bound to the prompt's schema, the noise is a valid answer.
 """
@@ -129,3 +129,16 @@ def test_in_the_workers(place: Path) -> None:
     # A second dataset of the same rows asks the model nothing.
     again = annotate(vllm_python(), place, "again", *model, *options, *cache)
     assert (again["rows_out"], again["answers_paid_for"]) == (ROWS, 0)
+
+
+def test_by_transformers_on_a_cpu(place: Path) -> None:
+    """Nothing binds what it writes; with a prompt that takes any answer every row has one."""
+    free = PROMPT.split("schema:")[0] + "---\nWhat is this?\n\n{{ text }}\n"
+    (place / "free.md").write_text(free)
+    model = ["--engine", "transformers", "--model-name", str(place / "tiny"), "--annotation-task-prompt"]
+    options = ["--engine-option", "batch_size=8", "--max-new-tokens", "20", "--temperature", "0"]
+    summary = annotate(sys.executable, place, "noise", *model, str(place / "free.md"), *options)
+    rows = [json.loads(line) for line in (place / "noise/a.jsonl").read_text().splitlines()]
+    lost = summary.get("failed: truncated", 0) + summary.get("failed: invalid", 0)
+    assert len(rows) + lost == ROWS == summary["answers_paid_for"]
+    assert all(isinstance(row["verdict"]["answer"], str) for row in rows)
