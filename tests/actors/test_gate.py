@@ -176,6 +176,23 @@ def test_who_gives_up_leaks_no_place_and_no_money(limits: Limits, seed: int) -> 
     run(work)
 
 
+@pytest.mark.parametrize("limits", [Limits(1, cost=100), Limits(1, requests_per_minute=6000, cost=100)])
+def test_who_gives_up_at_the_very_moment_of_being_let_in_leaves(limits: Limits) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        gate, _ = await gate_of(loop, limits)
+        waiting = asyncio.ensure_future(gate.enter(50, 1))
+        await asyncio.sleep(0)
+        while not gate.under_way:
+            await asyncio.sleep(0)  # the task itself has not run again yet
+            if gate.under_way and not waiting.done():
+                waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (gate.under_way, gate._reserved) == (0, 0)
+
+    run(work)
+
+
 def test_a_first_in_line_that_gives_up_makes_way_at_once() -> None:
     async def work(loop: VirtualLoop) -> None:
         gate, _ = await gate_of(loop, Limits(4, cost=100))
@@ -247,6 +264,30 @@ def test_money_waits_for_no_place_and_a_place_for_no_money() -> None:
         await first.start()
         await second.start()
         await asyncio.gather(*(passed(gate, 0.5, 60) for gate in (first, second) for _ in range(10)))
+
+    run(work)
+
+
+def test_money_that_is_not_enough_is_left_to_others() -> None:
+    """Each has something long under way, and unused money that is less than its next request needs."""
+
+    async def work(loop: VirtualLoop) -> None:
+        limits = Limits(10, cost=100)
+        visit = Counted(loop, limits)
+        first, second = Gate(limits, visit), Gate(limits, visit)
+        await first.start()
+        await second.start()
+        await first.enter(10)
+        await second.enter(10)
+        dropped = [asyncio.ensure_future(first.enter(30)) for _ in range(2)]
+        await asyncio.sleep(1)
+        for task in dropped:
+            assert task.done()
+        first.leave(30, 0)
+        first.leave(30, 0)
+        dear = [asyncio.ensure_future(gate.enter(70)) for gate in (first, second)]
+        await asyncio.sleep(3)
+        assert sum(task.done() for task in dear) == 1
 
     run(work)
 
@@ -480,6 +521,33 @@ def test_closed_it_gives_everything_back(seconds: float) -> None:
         assert visit.limiter.totals()["spent"] == 100
         await other.start()
         await asyncio.wait_for(asyncio.gather(*(other.enter(90) for _ in range(10))), 2)
+
+    run(work)
+
+
+def test_the_last_visit_is_the_last_that_the_limiter_sees() -> None:
+    async def work(loop: VirtualLoop) -> None:
+        limits = Limits(10)
+        limiter, seen, pauses = SpendLimiter(limits, clock=loop.time), list[int](), iter([0.0, 3.0, 0.0])
+
+        async def visit(claim: Claim) -> Grant:
+            # A call goes its way whatever becomes of who made it.
+            async def arrive() -> Grant:
+                await asyncio.sleep(next(pauses, 0.0))
+                seen.append(claim.places)
+                return limiter.visit(claim)
+
+            return await asyncio.shield(asyncio.ensure_future(arrive()))
+
+        gate = Gate(limits, visit)
+        await gate.start()
+        entering = asyncio.ensure_future(gate.enter())
+        await asyncio.sleep(1)
+        entering.cancel()
+        await asyncio.wait({entering})
+        await gate.close()
+        await asyncio.sleep(5)
+        assert seen[-1] == 0 and limiter.visit(Claim("other", places_wanted=10)).places == 10
 
     run(work)
 

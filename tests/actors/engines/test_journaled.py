@@ -172,8 +172,8 @@ def test_an_answer_that_nobody_waits_for_is_kept_before_all_is_closed(place: Sto
         alone.cancel()
         asyncio.get_running_loop().call_later(0.1, engine.may.set)
         await journaled.close()
-        again = await started(Slow(), place)
-        assert (await again.generate(BASE)).text == "answer 1"
+        again = await started(unasked := Slow(), place)
+        assert (await again.generate(BASE)).text == "answer 1" and unasked.calls == 0
         await again.close()
 
     run(work())
@@ -224,6 +224,10 @@ def test_scores_are_kept_to_the_last_digit(place: Storage) -> None:
         again = await started(Slow(), place, "run2")
         assert await again.score([1, 2], [3]) == scores
         await again.close()
+        other = await started(model := Slow("another model"), place)
+        await other.score([1, 2], [3])
+        assert model.calls == 1
+        await other.close()
 
     run(work())
 
