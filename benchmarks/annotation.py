@@ -2,8 +2,8 @@
 
 The server (see tests/openai_server) answers each question after 50 ms and has a core of its own; each client has the
 other. The questions are the same: a rubric over 2 kB of source, with its JSON schema. Clients take turns, and the median
-of each client's rounds is compared. `gristmill` is the whole path under annotate-dataset: the key, the journal (a file on
-this disk, synced before an answer is used), the gate, the retries; `bare` is aiohttp as its manual shows it, with as
+of each client's rounds is compared. `gristmill` is the whole path under annotate-dataset, on a worker's event loop: the key,
+the journal (a file on this disk, synced before an answer is used), the gate, the retries; `bare` is aiohttp as its manual shows it, with as
 many requests under way and nothing else.
 
     python -m benchmarks.annotation [--requests 20000] [--rounds 3] [--memory]
@@ -32,7 +32,7 @@ DELAY_SECONDS = 0.05
 UNDER_WAY = 1_000
 MODEL = "gpt-5-mini"
 SLOW = {"openai SDK": 0.2, "lm-deluge": 0.2}  # of the requests: their speed shows in fewer
-CLIENTS = ("bare aiohttp", "bare aiohttp, uvloop", "gristmill", "gristmill, no uvloop", "openai SDK", "lm-deluge")
+CLIENTS = ("bare aiohttp", "bare aiohttp, uvloop", "gristmill", "openai SDK", "lm-deluge")
 PACKAGES = {"openai SDK": "openai", "lm-deluge": "lm_deluge"}
 
 
@@ -168,19 +168,20 @@ async def timed(count: int, ask: Callable[[int], Awaitable[Any]]) -> float:
 
 def client(name: str, url: str, count: int) -> dict[str, float]:
     """One round in this process."""
+    import uvloop
+
+    from cluster.overlap import Overlap
+
     os.environ.setdefault("OPENAI_API_KEY", "none")
     role = {"bare": bare, "gristmill": gristmill, "openai": openai_sdk, "lm-deluge": lm_deluge}[
         name.split(" ")[0].rstrip(",")
     ]
-    with_uvloop = name in ("bare aiohttp, uvloop", "gristmill")
-    factory = None
-    if with_uvloop:
-        import uvloop
-
-        factory = uvloop.new_event_loop
     before = time.process_time()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        seconds = runner.run(role(url, count))
+    if role is gristmill:
+        seconds = Overlap(count).run(role(url, count))  # as in a worker
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if "uvloop" in name else None) as runner:
+            seconds = runner.run(role(url, count))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"rate": count / seconds, "cpu_ms": 1000 * (time.process_time() - before) / count, "peak_mib": peak}
 
@@ -216,7 +217,7 @@ def compare(count: int, rounds: int) -> None:
 def memory() -> None:
     """The peak of a client after so many requests: questions are made as they are asked."""
     with serving(delay_seconds=DELAY_SECONDS) as server:
-        for count in (10_000, 100_000):
+        for count in (10_000, 100_000, 200_000):
             found = in_a_process("steady", server.url, count)
             print(f"{count:>8,} requests: peak {found['peak_mib']:.0f} MiB")
 
@@ -249,12 +250,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", action="store_true", help="peaks after 10 000 and after 100 000 requests")
+    parser.add_argument("--memory", action="store_true", help="peaks after 10 000, 100 000 and 200 000 requests")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.client == "steady":
-        asyncio.run(steady(given.url, given.requests))
+        from cluster.overlap import Overlap
+
+        Overlap(UNDER_WAY).run(steady(given.url, given.requests))
         print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
     elif given.client:
         print(json.dumps(client(given.client, given.url, given.requests)))

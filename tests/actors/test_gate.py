@@ -180,12 +180,14 @@ def test_who_gives_up_leaks_no_place_and_no_money(limits: Limits, seed: int) -> 
 def test_who_gives_up_at_the_very_moment_of_being_let_in_leaves(limits: Limits) -> None:
     async def work(loop: VirtualLoop) -> None:
         gate, _ = await gate_of(loop, limits)
+        begin = gate._begin
+
+        def begin_and_cancel(waiter: Any) -> None:
+            begin(waiter)
+            waiting.cancel()  # before the task itself has run again
+
+        gate._begin = begin_and_cancel  # type: ignore[method-assign]
         waiting = asyncio.ensure_future(gate.enter(50, 1))
-        await asyncio.sleep(0)
-        while not gate.under_way:
-            await asyncio.sleep(0)  # the task itself has not run again yet
-            if gate.under_way and not waiting.done():
-                waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert (gate.under_way, gate._reserved) == (0, 0)

@@ -257,8 +257,8 @@ def quoting(key: str, code: str = "") -> str:
         (429, quoting(KEY, "insufficient_quota"), "quota"),
         (429, quoting(KEY, "billing_not_active"), "quota"),
         (400, quoting(KEY, "billing_hard_limit_reached"), "quota"),
-        (404, "x" * (json_service.DETAIL_SHOWN - 30) + KEY, "--model-name"),
-        (404, " " * 400 + "x" * 250 + "\n" * 40 + KEY, "--model-name"),
+        (404, "x" * (json_service.DETAIL_SHOWN - 60) + KEY, "--model-name"),
+        (404, " " * 100 + "x" * 170 + KEY, "--model-name"),
     ],
 )
 def test_a_service_that_takes_nobody_stops_everybody_at_once(
