@@ -271,25 +271,16 @@ def test_money_waits_for_no_place_and_a_place_for_no_money() -> None:
 
 
 def test_money_that_is_not_enough_is_left_to_others() -> None:
-    """Each has something long under way, and unused money that is less than its next request needs."""
-
     async def work(loop: VirtualLoop) -> None:
-        limits = Limits(10, cost=100)
-        visit = Counted(loop, limits)
-        first, second = Gate(limits, visit), Gate(limits, visit)
-        await first.start()
-        await second.start()
-        await first.enter(10)
-        await second.enter(10)
-        dropped = [asyncio.ensure_future(first.enter(30)) for _ in range(2)]
+        gate, visit = await gate_of(loop, Limits(10, cost=100))
+        await gate.enter(10)
+        gate._allowance = 60
+        await gate.enter(20)  # from what it has
+        waiting = asyncio.ensure_future(gate.enter(71))
         await asyncio.sleep(1)
-        for task in dropped:
-            assert task.done()
-        first.leave(30, 0)
-        first.leave(30, 0)
-        dear = [asyncio.ensure_future(gate.enter(70)) for gate in (first, second)]
-        await asyncio.sleep(3)
-        assert sum(task.done() for task in dear) == 1
+        assert not waiting.done()
+        assert {claim.allowance for claim in visit.claims if claim.next_bound == 71} == {30}
+        waiting.cancel()
 
     run(work)
 

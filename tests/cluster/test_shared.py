@@ -102,13 +102,15 @@ def test_when_it_is_gone_that_is_said_with_the_way_out(shared: Any) -> None:
         assert "\n" not in str(raised.value)
 
 
-def test_it_lives_as_long_as_its_handle(shared: Any) -> None:
-    counter, handle = shared
+def test_it_lives_as_long_as_its_handle(ray_session: Any, tmp_path: Path) -> None:
+    place = str(tmp_path)
+    counter, handle = share(f"counter-{uuid.uuid4().hex}", "counter", lambda: Counter(place))
     counter.ask("pid")
-    del handle, shared
-    # The fixture's own reference is the last; a new name has none at all.
+    del handle
     with pytest.raises(SharedLost):
-        Shared("nobody", "counter").ask("pid")
+        for _ in range(300):
+            counter.ask("pid")
+            time.sleep(0.1)
 
 
 def test_its_own_errors_come_as_they_are(shared: Any) -> None:

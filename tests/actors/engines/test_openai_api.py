@@ -132,6 +132,23 @@ def test_the_tier_that_answered_is_priced(server: Server, tier: str | None, fact
     assert found.cost == found.usage.prompt_tokens * factor // 10 + found.usage.completion_tokens * factor
 
 
+@pytest.mark.parametrize(("asked", "answered", "cost"), [("flex", "default", 13_000), (None, "flex", 6_500)])
+def test_another_tier_than_was_asked_for_costs_its_own_price(asked: str | None, answered: str, cost: int) -> None:
+    engine = engine_of("http://x/v1")
+    paid: list[int] = []
+
+    async def post(path: str, body: bytes, read: Any, price: Any, *_: int) -> Any:
+        content = choice(
+            more=f', "service_tier": "{answered}", "usage": {{"prompt_tokens": 3, "completion_tokens": 1}}'
+        )
+        paid.append(price(read(content)))
+        return read(content), 0.1
+
+    engine._service.post = post  # type: ignore[method-assign]
+    request = msgspec.structs.replace(REQUEST, sampling=Sampling(service_tier=asked))
+    assert asyncio.run(engine.generate(request)).cost == cost == paid[0]
+
+
 def test_without_prices_there_is_no_cost(server: Server) -> None:
     assert answer(server, REQUEST, prices=None).cost is None
 
