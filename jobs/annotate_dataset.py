@@ -33,7 +33,7 @@ EXAMPLES = """
 gristmill annotate-dataset -d raw -o graded --annotation-task-prompt code_quality
 gristmill annotate-dataset -d raw -o graded --model-name gpt-5-mini --service-tier flex --annotation-task-prompt claude_rubric_code --annotation-system-prompt code_system --max-new-tokens 2048 --max-cost 20 --cache-location cache
 gristmill annotate-dataset -d raw -o graded --model-name Qwen/Qwen3-8B --base-url http://gpu1:8000/v1 --annotation-task-prompt my/prompt.md
-gristmill annotate-dataset -d raw -o graded --engine vllm --model-name models/Qwen3-8B --annotation-task-prompt text_quality.md
+gristmill annotate-dataset -d raw -o graded --engine vllm --model-name models/Qwen3-8B --annotation-task-prompt prose_quality
 gristmill annotate-dataset -d raw -o graded --model-name gpt-5-mini --annotation-task-prompt claude_rubric_code --max-new-tokens 2048 --dry-run
 """
 

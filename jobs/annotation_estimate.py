@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from actors.estimator import CountTokens, EstimateRows, Nothing
@@ -17,9 +18,9 @@ def estimate(arguments: Mapping[str, Any], question: Asked, inputs: Sequence[str
     """Count, print, and leave nothing behind."""
     from cluster.storage import open_storage
 
-    place = arguments["cache_location"]
+    # Of a model behind a server the name is all that its answers are kept by; others are known when they are loaded.
+    place = arguments["cache_location"] if arguments["engine"] == "openai" else None
     journal = open_storage(place, options.endpoint_url) if place else None
-    # Only the name is known of a model behind a server; engines in the workers are known when they are loaded.
     identity = {"engine": "openai", "model": arguments["model_name"]}
     tokens, method = _counting(arguments, question)
     with ledger_place(None, options) as folder, Job("annotate-dataset", {}, inputs, folder, options) as job:
@@ -44,6 +45,9 @@ def estimate(arguments: Mapping[str, Any], question: Asked, inputs: Sequence[str
 def _counting(arguments: Mapping[str, Any], question: Asked) -> tuple[CountTokens, str]:
     if question.questions.tokenizer is not None:
         return CountTokens(question.questions.tokenizer), f"with {arguments['tokenizer']}"
+    own = Path(arguments["model_name"]).expanduser() / "tokenizer.json"
+    if own.is_file():
+        return CountTokens(own.read_text()), f"with {own}"
     if find_spec("tiktoken") is not None:
         import tiktoken
 

@@ -142,3 +142,11 @@ def test_by_transformers_on_a_cpu(place: Path) -> None:
     lost = summary.get("failed: truncated", 0) + summary.get("failed: invalid", 0)
     assert len(rows) + lost == ROWS == summary["answers_paid_for"]
     assert all(isinstance(row["verdict"]["answer"], str) for row in rows)
+
+
+def test_an_estimate_counts_with_the_model_s_own_tokenizer(place: Path) -> None:
+    model = ["--engine", "transformers", "--model-name", str(place / "tiny"), "--dry-run"]
+    found = annotate(sys.executable, place, "none", *model)
+    assert found["tokens_counted"] == f"with {place / 'tiny/tokenizer.json'}"
+    assert found["questions"] == ROWS < found["prompt_tokens"] < ROWS * 60
+    assert not (place / "none").exists()
