@@ -227,6 +227,7 @@ _UNBOUND = (
     *(
         "max_tokens_per_minute",
         "max_cost",
+        "gpus_per_engine",
         "max_attempts",
         "request_timeout",
         "patience",
