@@ -94,8 +94,8 @@ def _watch(limiter: Shared, display: Display, over: threading.Event) -> None:
 
 
 def live_line(totals: dict[str, int], rate: float) -> str:
-    """`812 answers/s, 500 under way, $0.1234, 3 retries`."""
-    parts = [f"{rate:,.0f} answers/s", f"{totals['under way']:,} under way"]
+    """`12,345 answers at 812/s, 500 under way, $0.1234, 3 retries`."""
+    parts = [f"{totals.get('answered', 0):,} answers at {rate:,.0f}/s", f"{totals['under way']:,} under way"]
     if totals["spent"]:
         parts.append(dollars(totals["spent"]))
     if totals.get("retries"):
