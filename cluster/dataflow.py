@@ -67,8 +67,9 @@ def run_pass(
     sources: Sequence[Source],
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, tuple[int, Tally]]:
-    """Take every source, the run's shards or others, through the flow. Returns each shard's chunks and account.
+    """Take every source, the run's shards or others, through the flow. Returns each one's chunks and account.
 
+    The result is in the order of the sources, however they finished, so that what is made of it depends on no timing.
     Finished shards and chunks are not done again. Raises RunFailed once everything that can be done is done, where
     a shard is damaged; errors of a stage are raised as they are.
     """
@@ -85,7 +86,7 @@ def run_pass(
     damaged = sorted(shard.name for shard in sources if shard.name not in finished)
     if damaged:
         raise RunFailed(_damage_message(run, damaged, len(sources)))
-    return finished
+    return {shard.name: finished[shard.name] for shard in sources}
 
 
 def _damage_message(run: Run, damaged: list[str], shards: int) -> str:
