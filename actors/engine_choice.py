@@ -16,7 +16,7 @@ from cluster.shared import Shared
 from cluster.storage import Storage
 
 NO_LIMITS = Limits()
-Kind = Literal["openai", "vllm", "sglang", "transformers", "journal"]
+Kind = Literal["openai", "vllm", "sglang", "transformers", "search", "journal"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class EngineChoice:
 
     def special_tokens(self) -> frozenset[str]:
         """Those of the model's own tokenizer, where it is at hand; the known forms are broken in any case."""
-        if self.kind in ("openai", "journal"):
+        if self.kind in ("openai", "search", "journal"):
             return frozenset()
         from actors.engines.chat import Chat
 
@@ -81,6 +81,14 @@ class EngineChoice:
 
             return JournalOnlyEngine(self.model, **self.options)
         from actors.engines.option_values import option_values
+
+        if self.kind == "search":
+            from actors.engines.search.engine import SearchEngine
+
+            try:
+                return SearchEngine(self.model, **option_values(self.options))
+            except TypeError as error:
+                raise EngineUnusable(f"--engine-option: {error}; there is depth") from error
         from actors.engines.transformers_engine import TransformersEngine
 
         try:

@@ -23,6 +23,7 @@ class CountTokens:
 
     tokenizer: str | None = None
     tiktoken_model: str | None = None
+    characters_per_token: float = CHARACTERS_PER_TOKEN
 
     def counter(self) -> Callable[[str], int]:
         if self.tokenizer is not None:
@@ -36,7 +37,7 @@ class CountTokens:
 
             encoding = tiktoken.encoding_for_model(self.tiktoken_model)
             return lambda text: len(encoding.encode_ordinary(text))
-        return lambda text: round(len(text) / CHARACTERS_PER_TOKEN)
+        return lambda text: round(len(text) / self.characters_per_token)
 
 
 class EstimateRows(Stage):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,20 +11,14 @@ from jobs.annotation_options import (
     EMBEDDED,
     ENGINES,
     Asked,
-    Named,
     asked,
     asking_options,
     fingerprint,
-    limits,
     model_options,
     question_options,
-    service,
 )
+from jobs.asking_options import limits, service, worker_engine_options
 from jobs.command import run, run_options, stack, verb
-
-if TYPE_CHECKING:
-    from cluster.storage import Storage
-    from jobs.job import Job
 
 EXAMPLES = """
 gristmill annotate-dataset -d raw -o graded --annotation-task-prompt code_quality
@@ -43,15 +34,7 @@ engine_options = stack(
         type=click.Choice(ENGINES),
         help=f"Who answers. [default: openai with --model-name, else {EMBEDDED}]",
     ),
-    click.option("--gpus-per-engine", type=click.FloatRange(0), default=1, show_default=True, help="For vllm, sglang."),
-    click.option(
-        "--engine-option",
-        "engine_options",
-        type=Named(),
-        multiple=True,
-        help="NAME=VALUE for vllm, sglang, transformers.",
-    ),
-    click.option("--chat-template", type=click.Path(), help="A Jinja file, for a model that has no chat template."),
+    worker_engine_options,
     click.option("--dry-run", is_flag=True, help="Ask nobody: count questions and tokens, and say what it would cost."),
 )
 
@@ -98,16 +81,14 @@ def command(**arguments: Any) -> Any:
 def _annotate(arguments: dict[str, Any], question: Asked, inputs: Any, output: str, options: Any) -> Any:
     from actors.annotator import AnnotateRows
     from actors.engine_choice import EngineChoice
-    from cluster.storage import open_storage
-    from jobs.engines import checked, resources
+    from jobs.asking import asking
+    from jobs.engines import checked
     from jobs.job import Job
-    from jobs.spending import shared_limiter, spending_of
 
-    held = limits(arguments, question.prices)
     choice = EngineChoice(
         kind=arguments["engine"],
         model=arguments["model_name"],
-        limits=held,
+        limits=limits(arguments, question.prices),
         service=service(arguments) if arguments["engine"] == "openai" or arguments["base_url"] else None,
         prices=question.prices,
         chat_template=arguments["chat_template"],
@@ -118,37 +99,12 @@ def _annotate(arguments: dict[str, Any], question: Asked, inputs: Any, output: s
     with Job("annotate-dataset", config, inputs, output, options) as job:
         if job.complete:
             return job.finish()
-        place = arguments["cache_location"]
-        own = job.output.child(job.step("journal").folder)
-        journal = open_storage(place, options.endpoint_url) if place else own
-        journal.check_writable()
-        run = job.run.identity
-        session = job.connected()
-        before = spending_of(journal, run)
-        state = job.output.child(job.step("limiter").folder)
-        with _explained(job, journal), shared_limiter(held, state, run, before.cost, job.display) as limiter:
-            choice = replace(choice, limiter=limiter, journal=journal, run=run)
-            needs = resources(choice, session, options.num_workers, arguments["gpus_per_engine"])
-            stage = AnnotateRows(question.questions, choice, question.field, needs, arguments["max_repairs"])
+        with asking(job, choice, arguments["cache_location"], arguments["gpus_per_engine"]) as run_asking:
+            stage = AnnotateRows(
+                question.questions, run_asking.choice, question.field, run_asking.resources, arguments["max_repairs"]
+            )
             job.write([stage], sources=question.sources(job.shards), chunk_rows=CHUNK_ROWS)
-        return job.finish(**spending_of(journal, run).told())
-
-
-@contextmanager
-def _explained(job: Job, journal: Storage) -> Iterator[None]:
-    """Say what was spent where the budget ends, and leave no trace of a run that could not ask anything."""
-    from actors.engines.contract import BudgetSpent, EngineUnusable
-    from actors.prices import dollars
-    from jobs.spending import spending_of
-
-    try:
-        yield
-    except BudgetSpent as error:
-        spent = spending_of(journal, job.run.identity)
-        raise BudgetSpent(f"{error} ({spent.answers:,} answers for {dollars(spent.cost)} so far)") from error
-    except EngineUnusable:
-        job.run.withdraw()
-        raise
+        return job.finish(**run_asking.spent())
 
 
 if __name__ == "__main__":

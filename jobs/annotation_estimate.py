@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from actors.estimator import CountTokens, EstimateRows, Nothing
-from actors.prices import NANO, Prices
 from jobs.annotation_options import Asked
+from jobs.asking_estimate import least_time, money, token_counting
 from jobs.job import Job, RunOptions
 from jobs.looking import finish_looking, ledger_place
 
@@ -38,50 +36,13 @@ def estimate(arguments: Mapping[str, Any], question: Asked, inputs: Sequence[str
             "tokens_counted": method,
         }
         return finish_looking(
-            job, None, **found, **_money(arguments, found, question.prices), **_time(arguments, found)
+            job, None, **found, **money(arguments, found, question.prices), **least_time(arguments, found)
         )
 
 
 def _counting(arguments: Mapping[str, Any], question: Asked) -> tuple[CountTokens, str]:
     if question.questions.tokenizer is not None:
         return CountTokens(question.questions.tokenizer), f"with {arguments['tokenizer']}"
-    own = Path(arguments["model_name"]).expanduser() / "tokenizer.json"
-    if own.is_file():
-        return CountTokens(own.read_text()), f"with {own}"
-    if find_spec("tiktoken") is not None:
-        import tiktoken
-
-        try:
-            name = tiktoken.encoding_for_model(arguments["model_name"]).name
-        except Exception:  # unknown model, or its file cannot be had: requests' errors and its own
-            pass
-        else:
-            return CountTokens(tiktoken_model=arguments["model_name"]), f"with tiktoken's {name}"
-    return CountTokens(), "roughly, as a quarter of the characters (give --tokenizer for the true number)"
-
-
-def _money(arguments: Mapping[str, Any], found: Mapping[str, Any], prices: Prices | None) -> dict[str, Any]:
-    """Between no answer at all and every answer as long as it may be."""
-    if prices is None:
-        return {"cost": f"unknown: no price of {arguments['model_name']!r}; give --prices FILE"}
-    price = prices.dearest(arguments["service_tier"])
-    prompts = 1000 * price.input * found["prompt_tokens"] / NANO
-    money: dict[str, Any] = {"prices": f"{prices.model}, table {prices.version}", "cost_of_the_prompts_usd": prompts}
-    most = arguments["max_new_tokens"]
-    if most is None:
-        return money | {"cost_at_most_usd": None, "why": "give --max-new-tokens, which bounds the answers"}
-    answers = found["to_be_asked"] * most
-    return money | {
-        "answered_tokens_at_most": answers,
-        "cost_at_most_usd": prompts + 1000 * price.output * answers / NANO,
-    }
-
-
-def _time(arguments: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The limits' share of the time, which nobody can beat."""
-    minutes = []
-    if arguments["max_requests_per_minute"]:
-        minutes.append(found["to_be_asked"] / arguments["max_requests_per_minute"])
-    if arguments["max_tokens_per_minute"]:
-        minutes.append(found["prompt_tokens"] / arguments["max_tokens_per_minute"])
-    return {"minutes_at_least": round(max(minutes), 1)} if minutes else {}
+    tokens, method = token_counting(arguments["model_name"])
+    hint = " (give --tokenizer for the true number)" if method.startswith("roughly") else ""
+    return tokens, method + hint

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.annotation_options import batch_model_options, cache_option, question_options
+from jobs.annotation_options import batch_model_options, question_options
+from jobs.asking_options import cache_option
 from jobs.command import BYTES, run, run_options, stack, verb
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import click
 
 from cluster.ledger import IDENTITY, MANIFEST, PASSES, SUMMARY
 from cluster.storage import Storage, open_storage
-from jobs.annotation_options import Asked, asked, fingerprint, service
+from jobs.annotation_options import Asked, asked, fingerprint
+from jobs.asking_options import service
 from jobs.job import Job, RunOptions, summary_text, table_lines
 from jobs.progress import duration
 from pipelines.annotation.batch_folder import BatchError, BatchFolder

@@ -46,6 +46,20 @@ CONTENTS: dict[str, dict[str, tuple[str, str]]] = {
         "train-calibration": ("train_calibration", "Learn to map a probability to a score."),
         "eval-calibration": ("eval_calibration", "Measure how well probabilities are calibrated."),
     },
+    "Sandboxes": {
+        "execute": ("execute", "Run one program on some inputs, in a sandbox."),
+        "execute-dataset": ("execute_dataset", "Run the program of every row, in sandboxes on the cluster."),
+    },
+    "Program synthesis": {
+        "run-tasks": ("run_tasks", "Have a model write programs for tasks, run and score them."),
+        "build-subset": ("build_subset", "Tasks that strong models solve and weak ones do not."),
+        "score-run": ("score_run", "How many tasks a run solved, with intervals; JSON and HTML."),
+        "vote": ("vote", "The two answers that each task's attempts give together."),
+        "compare-runs": ("compare_runs", "Whether one run beats another, and what it takes to tell."),
+        "build-training-data": ("build_training_data", "Rows to train on from what models tried, relabelled."),
+        "validate-training-data": ("validate_training_data", "Execute every row again, whoever made it."),
+        "export-training-data": ("export_training_data", "Rows as Parquet, or as a saved Hugging Face dataset."),
+    },
     "Serving": {
         "serve": ("serve", "Classifiers behind an HTTP endpoint, with a page to try them on."),
         "classify": ("classify", "Add an endpoint's probabilities to each row."),

@@ -36,6 +36,9 @@ def resources(choice: EngineChoice, session: Session, num_workers: int | None, g
         workers = num_workers or min(session.workers, wanted)
         # A client mostly waits; whole CPUs would keep a small machine from having two.
         return Resources(cpus=0.5, replicas=(workers, workers))
+    if choice.kind == "search":
+        workers = num_workers or session.workers
+        return Resources(cpus=0.5, replicas=(workers, workers))
     if choice.kind == "transformers" and session.gpus == 0:
         workers = num_workers or 1
         return Resources(cpus=1, replicas=(workers, workers))

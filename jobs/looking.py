@@ -55,7 +55,7 @@ def finish_looking(job: Job, output_dir: str | None, **found: Any) -> dict[str, 
     return job.finish(output=None, **found, tables=tables)
 
 
-def first_quarantined(output: Storage) -> list[dict[str, Any]]:
+def first_quarantined(output: Storage, limit: int = REASONS_SHOWN) -> list[dict[str, Any]]:
     """Shard, line and reason of the first few quarantined rows of a run."""
     import orjson
 
@@ -69,7 +69,7 @@ def first_quarantined(output: Storage) -> list[dict[str, Any]]:
                 for line in chunk.payload.splitlines():
                     row = orjson.loads(line)
                     rows.append({name: row[name] for name in ("shard", "line", "reason")})
-                    if len(rows) == REASONS_SHOWN:
+                    if len(rows) == limit:
                         return rows
         except DamagedShard:
             continue

@@ -31,14 +31,26 @@ class Display(AbstractContextManager["Display"]):
     def __init__(self, verb: str) -> None:
         self.verb = verb
         self.start = time.monotonic()
-        self.beside = ""
+        self.asides: dict[str, str] = {}
 
-    def aside(self, text: str) -> None:
-        """Take what is known beside the passes' reports, from another thread; it stands at the end of the line."""
-        self.beside = text
+    @property
+    def beside(self) -> str:
+        """What stands at the end of the line."""
+        return _joined(*self.asides.values())
+
+    def aside(self, text: str, about: str = "") -> None:
+        """Take what is known beside the passes' reports, from another thread; the latest about each thing is shown."""
+        self.asides = self.asides | {about: text}
 
     def note(self, message: str) -> None:
         """Say what is going on between passes."""
+
+    def log(self, message: str) -> None:
+        """Say something for the record; a live line has no use for it."""
+
+    def warn(self, message: str) -> None:
+        """Say what a person should look at, also where nothing else is shown; it stays on the terminal."""
+        print(f"{self.verb}: warning: {message}", file=sys.stderr, flush=True)
 
     def show(self, progress: Progress) -> None:
         """Take the latest state of a pass."""
@@ -58,13 +70,16 @@ class LogDisplay(Display):
         self.rate = Rate()
         self.line = ""
 
-    def aside(self, text: str) -> None:
-        super().aside(text)
+    def aside(self, text: str, about: str = "") -> None:
+        super().aside(text, about)
         if time.monotonic() - self.last >= LOG_SECONDS:
             self._print()
 
     def note(self, message: str) -> None:
         print(f"{self.verb}: {message}", file=sys.stderr, flush=True)
+
+    def log(self, message: str) -> None:
+        self.note(message)
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -101,12 +116,15 @@ class LiveDisplay(Display):
         self.line = ""
         self.bar.start()
 
-    def aside(self, text: str) -> None:
-        super().aside(text)
-        self.bar.update(self.task, line=_joined(self.line, text))
+    def aside(self, text: str, about: str = "") -> None:
+        super().aside(text, about)
+        self.bar.update(self.task, line=_joined(self.line, self.beside))
 
     def note(self, message: str) -> None:
         self.bar.update(self.task, line=message)
+
+    def warn(self, message: str) -> None:
+        self.bar.console.print(f"{self.verb}: warning: {message}", style="yellow", markup=False, highlight=False)
 
     def show(self, progress: Progress) -> None:
         self.rate.take(progress)

@@ -5,7 +5,8 @@ Nothing of a model's code is run: a tokenizer that needs code of its own is refu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from actors.engines.contract import Category, EngineUnusable, Message, RequestFa
 from actors.engines.model_files import model_directory, template_text
 
 _PROBE = "gristmill-7f3a"
+# Under these names the tokenizer's method takes something else than a variable of the template.
+_TAKEN = frozenset(
+    {
+        *("conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize"),
+        *("padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+        "tokenizer_kwargs",
+    }
+)
 Turns = list[dict[str, str]]
 
 
@@ -33,15 +42,24 @@ class Chat:
         self._tokenizer.model_max_length = 1 << 62
         self._has_system: bool | None = None
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of a conversation, with the opening of the answer. Raises RequestFailed and EngineUnusable."""
+    def prompt_ids(self, messages: Sequence[Message], variables: Mapping[str, Any] | None = None) -> list[int]:
+        """The tokens of a conversation, with the opening of the answer; `variables` are the chat template's own.
+
+        Raises RequestFailed, and EngineUnusable for pictures and for a variable that the template does not know.
+        """
+        if any(message.images for message in messages):
+            raise EngineUnusable(
+                f"the model {self._model} is given text alone here, and the conversation has pictures: leave out "
+                "--images, or ask a server whose model takes them (--engine openai --base-url)"
+            )
+        given = self._known(variables or {})
         turns = [{"role": message.role, "content": encodable(message.content)} for message in messages]
         if any(turn["role"] == "system" for turn in turns) and not self._takes_system():
             turns = _system_in_front(turns)
         import jinja2
 
         try:
-            encoded = self._apply(turns, tokenize=True, return_dict=True)
+            encoded = self._apply(turns, tokenize=True, return_dict=True, **given)
         except jinja2.TemplateError as error:
             raise RequestFailed(Category.REJECTED, f"the chat template refuses the conversation: {error}") from error
         return [int(token) for token in encoded["input_ids"]]
@@ -80,6 +98,17 @@ class Chat:
                 "FILE, or a model that was tuned on conversations"
             )
         return self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, **how)
+
+    def _known(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The variables; one that the template never reads would change nothing, without a word."""
+        template = self._tokenizer.chat_template
+        for name in variables:
+            if name in _TAKEN or (isinstance(template, str) and not re.search(rf"\b{re.escape(name)}\b", template)):
+                raise EngineUnusable(
+                    f"the chat template of {self._model} has no variable {name!r}: leave it out (--no-think sets "
+                    "enable_thinking), or give a template that has it with --chat-template FILE"
+                )
+        return variables
 
     def _takes_system(self) -> bool:
         """Some templates refuse the system's turn, others leave it out without a word."""

@@ -17,15 +17,20 @@ import msgspec
 from cluster.errors import Halt
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation. `images` are pictures that go with the text, as data: URLs."""
 
     role: Literal["system", "user", "assistant"]
     content: str
+    images: tuple[str, ...] = ()
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How an answer is drawn. None leaves the choice to the engine; `max_new_tokens` counts reasoning tokens too."""
+    """How an answer is drawn. None leaves the choice to the engine; `max_new_tokens` counts reasoning tokens too.
+
+    `min_p` leaves out the tokens that are less likely than so much of the likeliest one. `chat_template_kwargs` are
+    variables of the model's chat template, as {"enable_thinking": False}; what they mean is the template's to say.
+    """
 
     max_new_tokens: int | None = None
     temperature: float | None = None
@@ -34,6 +39,8 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     stop: tuple[str, ...] = ()
     reasoning_effort: str | None = None
     service_tier: str | None = None
+    min_p: float | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -19,6 +19,7 @@ from actors.engines.contract import (
     Completion,
     Engine,
     EngineUnusable,
+    Message,
     Request,
     RequestFailed,
     Usage,
@@ -34,6 +35,7 @@ DEFAULT_URL = f"https://{HOSTED}/v1"
 # Less than a token of the tokenizers in use stands for, over a whole prompt; beyond ASCII, by the extra bytes.
 CHARACTERS_PER_TOKEN, EXTRA_BYTES_PER_TOKEN = 2.5, 1.6
 TOKENS_PER_MESSAGE = 8
+TOKENS_PER_IMAGE = 1600  # more than most models count for a picture of up to a million pixels
 UNBOUNDED_ANSWER = 4096  # tokens; what an answer without --max-new-tokens is taken to use at most
 
 
@@ -155,7 +157,7 @@ class OpenAIEngine(Engine):
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [_as_sent(message) for message in request.messages],
             self._length_field: sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -164,6 +166,9 @@ class OpenAIEngine(Engine):
             "stop": list(sampling.stop) or None,
             "reasoning_effort": sampling.reasoning_effort,
             "service_tier": sampling.service_tier,
+            # Known to the servers of vLLM and SGLang; another one says that it is not.
+            "min_p": sampling.min_p,
+            "chat_template_kwargs": sampling.chat_template_kwargs,
         }
         if request.schema is not None:
             schema = {"name": request.schema_name, "schema": request.schema, "strict": request.is_strict}
@@ -174,10 +179,11 @@ class OpenAIEngine(Engine):
         """The most that a request can cost (nano-dollars) and use (tokens).
 
         As providers count it: the prompt and all tokens that the answer may have. An approximation: the prompt's tokens
-        are taken from its length; without `max_new_tokens` the longest answer so far stands for the longest.
+        are taken from its length and its pictures; without `max_new_tokens` the longest answer so far stands for the
+        longest.
         """
         sampling = request.sampling
-        prompt = sum(_most_tokens(message.content) for message in request.messages)
+        prompt = sum(_most_tokens(each.content) + TOKENS_PER_IMAGE * len(each.images) for each in request.messages)
         if request.schema is not None:  # which the provider puts in front of the messages
             prompt += _most_tokens(encoded(request.schema).decode())
         answer = sampling.max_new_tokens or self._most_answered or UNBOUNDED_ANSWER
@@ -203,6 +209,14 @@ class OpenAIEngine(Engine):
                 f"{self._service.service.name} gives no prompt_logprobs, by which answers are scored: use a vLLM server"
             )
         return [_logprob(at, token) for at, token in zip(found[len(prompt_ids) :], response_ids, strict=True)]
+
+
+def _as_sent(message: Message) -> dict[str, Any]:
+    """The message as the protocol has it: its text, or its text and its pictures as parts."""
+    if not message.images:
+        return {"role": message.role, "content": message.content}
+    pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+    return {"role": message.role, "content": [{"type": "text", "text": message.content}, *pictures]}
 
 
 def _most_tokens(text: str) -> int:

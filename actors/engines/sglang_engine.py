@@ -127,7 +127,7 @@ class SglangEngine(Engine):
 
     async def generate(self, request: Request) -> Completion:
         loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(self._tokenizing, self._chat.prompt_ids, request.messages)
+        ids = await loop.run_in_executor(self._tokenizing, self._prompt_ids, request)
         body = {"input_ids": ids, "sampling_params": self._params(request), "return_logprob": True}
         answer, latency = await self._ask(body)
         meta = answer.meta_info
@@ -162,6 +162,9 @@ class SglangEngine(Engine):
             raise RequestFailed(Category.SERVER_ERROR, "SGLang's log-probabilities are of other tokens")
         return [_known(value, token) for value, token, _ in rows]
 
+    def _prompt_ids(self, request: Request) -> list[int]:
+        return self._chat.prompt_ids(request.messages, request.sampling.chat_template_kwargs)
+
     def _params(self, request: Request) -> dict[str, Any]:
         """What a request leaves open is the model's own generation config's to say, as behind its OpenAI paths."""
         sampling = request.sampling
@@ -169,6 +172,7 @@ class SglangEngine(Engine):
             "max_new_tokens": sampling.max_new_tokens or NEW_TOKENS,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "min_p": sampling.min_p,
             # Draws of one question differ by their seed, where one is set at all.
             "sampling_seed": None if sampling.seed is None else sampling.seed + request.sample,
             "stop": list(sampling.stop) or None,

@@ -140,7 +140,7 @@ class TransformersEngine(Engine):
     def _prompt(
         self, messages: Sequence[Message], sampling: Sampling, sample: int, is_wanted: Callable[[], bool]
     ) -> Prompt:
-        ids = self._model.chat.prompt_ids(messages)
+        ids = self._model.chat.prompt_ids(messages, sampling.chat_template_kwargs)
         self._model.check(ids, more=1)
         # Draws of one question differ by their seed, where one is set at all.
         return Prompt(ids, sampling, None if sampling.seed is None else sampling.seed + sample, is_wanted)

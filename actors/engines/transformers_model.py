@@ -146,7 +146,7 @@ class TransformersModel:
             float(temperature),
             float(own_top_p if sampling.top_p is None else sampling.top_p),
             int(own.top_k or 0) if own.do_sample else 0,
-            float(own.min_p or 0.0),
+            float((own.min_p or 0.0) if sampling.min_p is None else sampling.min_p),
         )
 
     def _completion(self, prompt: Prompt, row: Row, tokens: list[int], logprobs: list[float]) -> Completion:

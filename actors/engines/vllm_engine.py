@@ -80,7 +80,7 @@ class VllmEngine(Engine):
 
     async def generate(self, request: Request) -> Completion:
         loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(self._tokenizing, self._chat.prompt_ids, request.messages)
+        ids = await loop.run_in_executor(self._tokenizing, self._prompt_ids, request)
         began = time.monotonic()
         output = await self._ask(ids, self._params(request))
         return self._completion(output, ids, round(time.monotonic() - began, 4))
@@ -93,6 +93,9 @@ class VllmEngine(Engine):
         found = list(output.prompt_logprobs)[len(prompt_ids) :]
         return [float(at[token].logprob) for at, token in zip(found, response_ids, strict=True)]
 
+    def _prompt_ids(self, request: Request) -> list[int]:
+        return self._chat.prompt_ids(request.messages, request.sampling.chat_template_kwargs)
+
     def _params(self, request: Request) -> dict[str, Any]:
         """What a request leaves open is the model's own generation config's to say, as in vLLM's server."""
         from vllm.sampling_params import StructuredOutputsParams
@@ -102,6 +105,7 @@ class VllmEngine(Engine):
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "min_p": sampling.min_p,
             # Draws of one question differ by their seed, where one is set at all.
             "seed": None if sampling.seed is None else sampling.seed + request.sample,
             "stop": list(sampling.stop) or None,

@@ -22,7 +22,7 @@ KEY_BYTES = 16
 # Hashed in front of everything: another way to write requests down must never meet keys of this one.
 _FORM = b"gristmill request 1\n"
 # Written as text, since 0 and 0.0 are one temperature, and JSON has no infinity.
-_NUMBERS = ("temperature", "top_p")
+_NUMBERS = ("temperature", "top_p", "min_p")
 
 
 def _fields(struct: type[msgspec.Struct]) -> list[tuple[str, Any]]:

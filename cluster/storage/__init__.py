@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from cluster.storage.interface import Entry, Storage, StorageError, checked, printable
 from cluster.storage.local import LocalStorage
 
-__all__ = ["Entry", "LocalStorage", "Storage", "StorageError", "open_storage"]
+__all__ = ["Entry", "LocalStorage", "Storage", "StorageError", "open_parent", "open_storage"]
 
 _ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -40,6 +40,14 @@ def open_storage(url: str, endpoint_url: str | None = None) -> Storage:
     if scheme == "s3":
         return _open_s3(url, rest, endpoint_url)
     raise StorageError(f"{printable(url)}: {scheme}:// is not supported; use a local path or s3://bucket/prefix")
+
+
+def open_parent(url: str, endpoint_url: str | None = None) -> tuple[Storage, str]:
+    """The storage that the object at `url` lies in, and its name there; see `open_storage`."""
+    parent, _, name = url.rpartition("/")
+    if "://" in url and not _SCHEME.match(parent):
+        raise StorageError(f"{printable(url)} names no object; write s3://bucket/name")
+    return open_storage(parent or ("/" if url.startswith("/") else "."), endpoint_url), name
 
 
 def _file_path(url: str, rest: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipelines.curation.bootstrap import Estimate
 from pipelines.report import numbers
+from pipelines.report.task_cards import TaskCards
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -234,7 +235,7 @@ class Prose:
     paragraphs: tuple[str | Code, ...] = ()
 
 
-Section = KeyFigures | Table | Plots | HeatMap | Bars | Examples | Verdict | Prose
+Section = KeyFigures | Table | Plots | HeatMap | Bars | Examples | Verdict | Prose | TaskCards
 
 
 def render(
@@ -271,6 +272,7 @@ def _environment() -> Environment:
         interval=numbers.interval_text,
         snippet=snippet,
         sentences=_sentences,
+        weight=lambda weight: numbers.count_text(round(weight, 1)),
     )
     environment.tests.update(
         estimate=lambda cell: isinstance(cell, Estimate),

@@ -120,6 +120,37 @@ def density_plot(
     return _svg(figure, description)
 
 
+def share_plot(
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    description: str,
+    x_ticks: Sequence[tuple[float, str]] = (),
+    points: bool = False,
+    highest: float | None = None,
+) -> str:
+    """Shares, in per cent from 0, over any quantity; limits, where a line has them, as a band.
+
+    `x_ticks` are the only places to be named, if given; `points` marks each value. The plot reaches up to `highest`,
+    by default to the highest value drawn.
+    """
+    figure, axes = _canvas(x_label, y_label)
+    for line in lines:
+        colour = _SERIES[line.series % SERIES_COLOURS]
+        if line.low:
+            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+        axes.plot(line.x, line.y, color=colour, linewidth=1.6, zorder=3)
+        if points:
+            axes.scatter(line.x, line.y, s=18, facecolor=_PANEL, edgecolor=colour, linewidth=1.4, zorder=4)
+    top = max((value for line in lines for value in (*line.y, *line.high)), default=0.0) if highest is None else highest
+    axes.set_ylim(0, min(1.02, max(0.05, top * 1.08)))
+    axes.yaxis.set_major_locator(_few_ticks())
+    axes.yaxis.set_major_formatter(_per_cent())
+    if x_ticks:
+        axes.set_xticks([place for place, _ in x_ticks], [name for _, name in x_ticks])
+    return _svg(figure, description)
+
+
 def map_plot(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, description: str) -> str:
     """One function of one variable, such as a fitted calibration."""
     figure, axes = _canvas(x_label, y_label)
@@ -155,6 +186,18 @@ def _no_ticks() -> Any:
     from matplotlib.ticker import NullLocator
 
     return NullLocator()
+
+
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(5)
+
+
+def _per_cent() -> Any:
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: f"{value * 100:g} %")
 
 
 def _plain_counts() -> Any:

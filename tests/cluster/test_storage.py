@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.storage import Entry, LocalStorage, Storage, StorageError, open_storage
+from cluster.storage import Entry, LocalStorage, Storage, StorageError, open_parent, open_storage
 from cluster.storage.interface import blocks, printable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -482,6 +482,28 @@ def test_blocks_join_small_pieces_and_lose_nothing(pieces: list[bytes], size: in
 def test_entries_are_small_values() -> None:
     assert Entry("a", 1, "v") == Entry("a", 1, "v")
     assert not hasattr(Entry("a", 1, "v"), "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("url", "parent", "name"),
+    [
+        ("/a/b.txt", "/a", "b.txt"),
+        ("/b.txt", "/", "b.txt"),
+        ("b.txt", str(Path.cwd()), "b.txt"),
+        ("a/b.txt", str(Path.cwd() / "a"), "b.txt"),
+        ("s3://bucket/b.txt", "s3://bucket", "b.txt"),
+        ("s3://bucket/a/b.txt", "s3://bucket/a", "b.txt"),
+        ("file:///a/b.txt", "/a", "b.txt"),
+    ],
+)
+def test_an_object_lies_in_a_storage(url: str, parent: str, name: str) -> None:
+    storage, found = open_parent(url)
+    assert (storage.url, found) == (parent, name)
+
+
+def test_a_bucket_is_no_object() -> None:
+    with pytest.raises(StorageError, match="s3://bucket names no object"):
+        open_parent("s3://bucket")
 
 
 def test_messages_stay_on_one_line_whatever_the_names() -> None:

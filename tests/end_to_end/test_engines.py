@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.actors.engines.test_vllm_engine import QUIET, vllm_python
+from tests.end_to_end.vllm_server import served_by_vllm
 from tests.tiny_models import save_tiny_model
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
@@ -62,33 +60,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[str]:
-    """vLLM's own server, in its own Python."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--model", str(place / "tiny"), "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager"]
-    command = [vllm_python(), "-m", "vllm.entrypoints.openai.api_server", *options, "--host", "127.0.0.1"]
-    with (place / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=log, stderr=log, env=os.environ | QUIET, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 400
-        while not is_up(port):
-            assert process.poll() is None and time.monotonic() < deadline, (place / "server.log").read_text()[-3000:]
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-
-
-def is_up(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    with served_by_vllm(place / "tiny", "tiny") as url:
+        yield url
 
 
 def annotate(python: str, place: Path, output: str, *more: str) -> dict[str, Any]:

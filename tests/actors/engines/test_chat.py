@@ -75,6 +75,25 @@ def test_a_conversation_that_the_template_refuses_is_that_requests_failure(tmp_p
     assert failed.value.category is Category.REJECTED
 
 
+def test_variables_reach_the_template(tmp_path: Path) -> None:
+    chat = templated(tmp_path, "{% if enable_thinking is false %}[quick]{% endif %}{{ messages[0].content }}")
+    quick = chat.prompt_ids(ASKED[1:], {"enable_thinking": False})
+    assert chat._tokenizer.decode(quick) == "[quick]How are you?"
+    assert text_of(chat, ASKED[1:]) == chat._tokenizer.decode(chat.prompt_ids(ASKED[1:], {})) == "How are you?"
+
+
+@pytest.mark.parametrize("name", ["enable_thinking", "thinkin", "tokenize", "chat_template"])
+def test_a_variable_that_would_change_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    chat = templated(tmp_path, "{{ thinking }}{{ tokenize }}{{ chat_template }}")
+    with pytest.raises(EngineUnusable, match=f"no variable '{name}'.*--chat-template FILE"):
+        chat.prompt_ids(ASKED[1:], {name: False})
+
+
+def test_pictures_are_refused(model: Path) -> None:
+    with pytest.raises(EngineUnusable, match=r"pictures.*--images.*--engine openai"):
+        Chat(str(model)).prompt_ids((Message("user", "Look.", ("data:image/png;base64,AA==",)),))
+
+
 def test_without_a_template_the_way_out_is_named_when_it_is_asked(tmp_path: Path) -> None:
     chat = templated(tmp_path, None)
     assert chat.special_tokens

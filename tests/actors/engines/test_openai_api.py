@@ -12,7 +12,7 @@ import pytest
 
 from actors.engines.contract import Completion, Message, Request, Sampling
 from actors.engines.json_service import Service, Unreadable
-from actors.engines.openai_api import DEFAULT_URL, OpenAIEngine, _read, encoded, service_at
+from actors.engines.openai_api import DEFAULT_URL, TOKENS_PER_IMAGE, OpenAIEngine, _read, encoded, service_at
 from actors.gate import Gate, local_visit
 from actors.prices import Price, Prices
 from actors.spend_limiter import Limits, SpendLimiter
@@ -88,6 +88,34 @@ def test_the_body_has_all_that_was_given_and_nothing_else(server: Server) -> Non
     names = ("max_tokens", "temperature", "top_p", "seed", "stop", "reasoning_effort", "service_tier")
     assert [body[name] for name in names] == [100, 0.5, 0.9, 10, ["END"], "low", "flex"]
     assert 0 <= json.loads(found.text)["score"] <= 5
+
+
+def test_pictures_go_as_parts_beside_the_text_and_only_where_there_are_some() -> None:
+    seen = Request((Message("system", "See."), Message("user", "text", ("data:image/png;base64,AA==", "data:,b"))))
+    assert json.loads(engine_of("http://x/v1").body(seen))["messages"] == [
+        {"role": "system", "content": "See."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "text"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+                {"type": "image_url", "image_url": {"url": "data:,b"}},
+            ],
+        },
+    ]
+
+
+def test_pictures_count_in_what_a_request_may_use() -> None:
+    engine = engine_of("http://x/v1")
+    without, seen = (Request((Message("user", "text", images),)) for images in ((), ("data:,a", "data:,b")))
+    assert engine.bound(seen)[1] == engine.bound(without)[1] + 2 * TOKENS_PER_IMAGE
+
+
+def test_what_only_servers_of_ones_own_know_is_sent_where_it_is_given() -> None:
+    sampling = Sampling(min_p=0.05, chat_template_kwargs={"enable_thinking": False})
+    body = json.loads(engine_of("http://x/v1").body(Request(REQUEST.messages, sampling)))
+    assert body["min_p"] == 0.05 and body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert json.loads(engine_of("http://x/v1").body(Request(REQUEST.messages, Sampling(min_p=0.0))))["min_p"] == 0.0
 
 
 def test_draws_differ_by_their_seed_where_there_is_one() -> None:

@@ -111,11 +111,12 @@ def test_an_answer_with_its_tokens(model: Path, server: Server) -> None:
 
 
 def test_sampling_as_sglang_names_it(model: Path, server: Server) -> None:
-    sampling = Sampling(max_new_tokens=7, temperature=0.5, top_p=0.9, seed=3, stop=("a", "b"))
+    sampling = Sampling(max_new_tokens=7, temperature=0.5, top_p=0.9, seed=3, stop=("a", "b"), min_p=0.05)
     using(model, server, lambda engine: engine.generate(Request(ASKED, sampling, SCHEMA, sample=2)))
     params = sent(server)["sampling_params"]
     assert orjson.loads(params.pop("json_schema")) == SCHEMA
-    assert params == {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.9, "sampling_seed": 5, "stop": ["a", "b"]}
+    drawing = {"temperature": 0.5, "top_p": 0.9, "min_p": 0.05, "sampling_seed": 5}
+    assert params == {"max_new_tokens": 7, "stop": ["a", "b"]} | drawing
 
 
 def test_what_a_request_leaves_open_the_models_own_config_says(tmp_path: Path, server: Server) -> None:

@@ -14,7 +14,7 @@ from actors.engines.chat import Chat
 from actors.engines.contract import Category, Completion, EngineUnusable, Message, Request, RequestFailed, Sampling
 from actors.engines.transformers_engine import TransformersEngine
 from actors.engines.transformers_model import OutOfMemory, TransformersModel
-from tests.tiny_models import save_tiny_model
+from tests.tiny_models import CHATML, save_tiny_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -189,6 +189,28 @@ def test_what_a_request_leaves_open_the_model_decides(tmp_path: Path) -> None:
     drawn = {answer.token_ids for answer in answers(model, *[open_] * 6)}
     fixed = {answer.token_ids for answer in answers(model, *[question("Go on.")] * 6)}
     assert len(drawn) > 1 and len(fixed) == 1
+
+
+def test_min_p_leaves_only_what_is_likely_enough(models: dict[str, Path]) -> None:
+    flat = [question("Hi.", sample, temperature=20.0, seed=1, min_p=0.0) for sample in range(3)]
+    sharp = [question("Hi.", sample, temperature=20.0, seed=1, min_p=1.0) for sample in range(3)]
+    likeliest = question("Hi.", temperature=0.0)
+    found = answers(models["llama"], *flat, *sharp, likeliest)
+    assert len({each.token_ids for each in found[:3]}) == 3
+    assert {each.token_ids for each in found[3:6]} == {found[6].token_ids}
+
+
+def test_variables_of_the_template_and_pictures_are_taken_or_refused(tmp_path: Path) -> None:
+    template = CHATML + "{% if enable_thinking is false %}<no thoughts>{% endif %}"
+    model = save_tiny_model(tmp_path / "thinks", chat_template=template)
+    plain, without = answers(
+        model,
+        question("Hi.", max_new_tokens=1),
+        question("Hi.", max_new_tokens=1, chat_template_kwargs={"enable_thinking": False}),
+    )
+    assert without.usage.prompt_tokens > plain.usage.prompt_tokens
+    with pytest.raises(EngineUnusable, match="pictures"):
+        answers(model, Request((Message("user", "Look.", ("data:,a",)),)))
 
 
 def test_an_answer_ends_before_a_stop_string(model: Path) -> None:

@@ -28,6 +28,8 @@ def sampled(**fields: Any) -> Request:
 OTHERS = {
     "order of messages": changed(messages=BASE.messages[::-1]),
     "content": changed(messages=(BASE.messages[0], Message("user", "How are you"))),
+    "a picture": changed(messages=(BASE.messages[0], Message("user", "How are you?", ("data:,a",)))),
+    "another picture": changed(messages=(BASE.messages[0], Message("user", "How are you?", ("data:,b",)))),
     "role": changed(messages=(BASE.messages[0], Message("assistant", "How are you?"))),
     "a message less": changed(messages=BASE.messages[1:]),
     "two in one": changed(messages=(Message("system", "Be kind.How are you?"),)),
@@ -49,6 +51,10 @@ OTHERS = {
     "stops": sampled(stop=("ab",)),
     "effort": sampled(reasoning_effort="low"),
     "tier": sampled(service_tier="low"),
+    "min_p": sampled(min_p=0.05),
+    "no thinking": sampled(chat_template_kwargs={"enable_thinking": False}),
+    "thinking": sampled(chat_template_kwargs={"enable_thinking": True}),
+    "no variables": sampled(chat_template_kwargs={}),
 }
 
 
@@ -61,9 +67,13 @@ def test_whatever_differs_makes_another_key() -> None:
 
 def test_every_field_of_the_contract_is_among_the_differences() -> None:
     """A field added to the contract needs a line above."""
-    for struct, base in ((Request, BASE), (Sampling, BASE.sampling)):
-        others = [each if struct is Request else each.sampling for each in OTHERS.values()]
-        for field in msgspec.structs.fields(struct):
+    of_others = list(OTHERS.values())
+    for base, others in (
+        (BASE, of_others),
+        (BASE.sampling, [each.sampling for each in of_others]),
+        (BASE.messages[1], [each.messages[-1] for each in of_others]),
+    ):
+        for field in msgspec.structs.fields(type(base)):
             assert any(getattr(each, field.name) != getattr(base, field.name) for each in others), field.name
 
 
@@ -98,6 +108,11 @@ def test_integers_of_any_size_have_a_key() -> None:
 def test_the_key_is_the_same_in_every_version() -> None:
     """Journals outlive versions; a change here throws every paid answer away."""
     assert request_key(IDENTITY, BASE).hex() == "de5ba95a25067180fb76c1dc70acf70d"
+    said = (Message("system", "Be kind."), Message("user", "é 😀"), Message("assistant", "a"))
+    all_of_the_first = Request(
+        said, Sampling(10, 0.5, 0.9, 7, ("END",), "low", "flex"), {"type": "object"}, "grade", 3, False
+    )
+    assert request_key({"engine": "openai", "model": "m"}, all_of_the_first).hex() == "4bea8768dbca82935e67c89392b80355"
 
 
 texts = st.text(alphabet='ab"\\\ud800é', max_size=3)

@@ -1,0 +1,71 @@
+"""A run that asks a model: its journal, its limits over all workers, what it has spent, and how it ends early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors.engine_choice import EngineChoice
+    from cluster.resources import Resources
+    from cluster.storage import Storage
+    from jobs.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The engine as the run's workers are given it, with what each of them needs, and the journal under it."""
+
+    choice: EngineChoice
+    resources: Resources
+    journal: Storage
+    run: str
+
+    def spent(self) -> dict[str, Any]:
+        """What the run has paid for, for its summary."""
+        from jobs.spending import spending_of
+
+        return spending_of(self.journal, self.run).told()
+
+
+@contextmanager
+def asking(job: Job, choice: EngineChoice, cache_location: str | None, gpus: float) -> Iterator[Asking]:
+    """Within, the workers can ask. Where the budget ends it is said what was spent; a run that could not ask anything is
+    taken back. Raises EngineUnusable, BudgetSpent.
+    """
+    from cluster.storage import open_storage
+    from jobs.engines import resources
+    from jobs.spending import shared_limiter, spending_of
+
+    run = job.run.identity
+    own = job.output.child(job.step("journal").folder)
+    journal = open_storage(cache_location, job.options.endpoint_url) if cache_location else own
+    journal.check_writable()
+    session = job.connected()
+    with ExitStack() as stack:
+        stack.enter_context(_explained(job, journal))
+        choice = replace(choice, journal=journal, run=run)
+        if choice.service is not None:  # others are bounded by themselves
+            state = job.output.child(job.step("limiter").folder)
+            before = spending_of(journal, run).cost
+            limiter = stack.enter_context(shared_limiter(choice.limits, state, run, before, job.display))
+            choice = replace(choice, limiter=limiter)
+        yield Asking(choice, resources(choice, session, job.options.num_workers, gpus), journal, run)
+
+
+@contextmanager
+def _explained(job: Job, journal: Storage) -> Iterator[None]:
+    from actors.engines.contract import BudgetSpent, EngineUnusable
+    from actors.prices import dollars
+    from jobs.spending import spending_of
+
+    try:
+        yield
+    except BudgetSpent as error:
+        spent = spending_of(journal, job.run.identity)
+        raise BudgetSpent(f"{error} ({spent.answers:,} answers for {dollars(spent.cost)} so far)") from error
+    except EngineUnusable:
+        job.run.withdraw()
+        raise

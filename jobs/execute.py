@@ -1,0 +1,103 @@
+"""execute: run one program on some inputs in a sandbox, and see what becomes of each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cluster.errors import GristmillError
+from jobs.command import run, verb
+from jobs.executors import sandbox_options
+
+EXAMPLES = """
+gristmill execute --program solution.py --inputs inputs.json
+gristmill execute --program solution.py --input '[[1, 2], [3, 4]]' --json
+generate | gristmill execute --program - --inputs inputs.json --function solve --cpu-seconds 2
+"""
+SHOWN = 200  # characters of a value
+
+
+class CannotRead(GristmillError):
+    """The program or its inputs cannot be read; the message names the file and what is wrong with it."""
+
+
+@verb("execute", EXAMPLES)
+@click.option("--program", required=True, help="A file of Python source code; - reads standard input.")
+@click.option("--inputs", help="A JSON file with a list of inputs.")
+@click.option("--input", "given", multiple=True, help="One input as JSON. Repeat for several.")
+@click.option("--function", default="transform", show_default=True, help="What is called with each input.")
+@sandbox_options
+@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON on standard output.")
+def command(**arguments: Any) -> None:
+    """Run a program that nobody has to trust on some inputs, and print the outcome of each.
+
+    The program is run in a fresh process of a sandbox, without network, files or other processes. The exit status is 0
+    when it returned a value for every input, and 1 otherwise.
+    """
+    from actors.program_executor import ProgramExecutor
+    from jobs.executors import sandbox_choice
+
+    choice, limits = sandbox_choice(arguments)
+    program = _text(arguments["program"])
+    inputs = [] if arguments["inputs"] is None else _inputs(arguments["inputs"])
+    inputs += [_json(text, f"--input {text!r}") for text in arguments["given"]]
+    if not inputs:
+        raise click.UsageError("nothing to run it on: give --inputs FILE.json or --input JSON")
+    executor = ProgramExecutor(choice)
+    try:
+        execution = executor.run(program, arguments["function"], inputs, limits)
+    finally:
+        executor.close()
+    if arguments["as_json"]:
+        click.echo(json.dumps({"isolation": choice.resolved} | _told(execution)))
+    else:
+        _show(execution)
+    sys.exit(int(any(outcome.status != "ok" for outcome in execution.outcomes)))
+
+
+def _text(path: str) -> str:
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text()
+    except OSError as error:
+        raise CannotRead(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CannotRead(f"{path} is not UTF-8 (byte {error.start})") from error
+
+
+def _json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CannotRead(f"{place} is not JSON: {error}") from error
+
+
+def _inputs(path: str) -> list[Any]:
+    found = _json(_text(path), path)
+    if not isinstance(found, list):
+        raise CannotRead(f"{path} holds no list of inputs but one {type(found).__name__}: put it in brackets")
+    return found
+
+
+def _told(execution: Any) -> dict[str, Any]:
+    import msgspec
+
+    outcomes = [msgspec.structs.asdict(outcome) for outcome in execution.outcomes]
+    return {"outcomes": outcomes, "output": execution.output}
+
+
+def _show(execution: Any) -> None:
+    for number, outcome in enumerate(execution.outcomes, 1):
+        said = json.dumps(outcome.value) if outcome.status == "ok" else outcome.message
+        cut = said if len(said) <= SHOWN else f"{said[:SHOWN]}… ({len(said):,} characters; --json shows them all)"
+        click.echo(f"input {number}: {outcome.status}, {outcome.cpu_ms:.1f} ms CPU: {cut}")
+    if execution.output:
+        click.echo("printed:")
+        click.echo(execution.output)
+
+
+if __name__ == "__main__":
+    run(command)

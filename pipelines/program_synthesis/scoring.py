@@ -1,0 +1,185 @@
+"""Scoring a run: its attempts and the tasks with their expected outputs in, its scores out.
+
+What is right was decided when the attempts were made; it is compared with the expected outputs once more here, so that
+a run is never scored against other tasks than it was made on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from actors.synthesis.attempt import STATUSES, Attempt, PairResult
+from actors.synthesis.grids import Grid, pixel_accuracy
+from actors.synthesis.task import Pair, Task
+from cluster.errors import GristmillError
+from pipelines.curation.bootstrap import Resampling
+from pipelines.program_synthesis.pass_at_k import pass_at_k, powers_up_to
+from pipelines.program_synthesis.pattern_learning import pattern_learning
+from pipelines.program_synthesis.scores import (
+    RESAMPLING,
+    RunScores,
+    TaskResult,
+    aggregate_figures,
+    aggregate_rates,
+)
+from pipelines.program_synthesis.votes import (
+    GUESSES,
+    Ballot,
+    Group,
+    joint_prediction,
+    train_majority,
+    weighted,
+    without_transductive,
+)
+
+ByTask = dict[tuple[int, str], list[Attempt]]
+
+
+class Unscorable(GristmillError):
+    """Attempts that do not belong to these tasks, or that contradict them."""
+
+
+def score_run(
+    attempts: Iterable[Attempt],
+    tasks: Sequence[Task],
+    *,
+    runs: Sequence[int] | None = None,
+    missing: Sequence[int] = (),
+    exclude_transductive: bool = False,
+    resampling: Resampling = RESAMPLING,
+) -> RunScores:
+    """Score the attempts of finished repeats over all `tasks` that were asked for.
+
+    `runs` are the finished repeats (by default those that have attempts), `missing` those that were asked for and are
+    not finished. Raises Unscorable for an attempt at another task, one that is there twice, one that contradicts the
+    expected outputs, and where there is nothing to score.
+    """
+    found = _by_task(attempts, {task.id: task for task in tasks})
+    present = sorted(runs if runs is not None else {run for run, _ in found})
+    if not tasks or not present:
+        raise Unscorable("there is nothing to score: " + ("no attempts" if tasks else "no tasks"))
+    ks = powers_up_to(max((len(made) for made in found.values()), default=0))
+
+    def results(excluding: bool) -> tuple[tuple[TaskResult, ...], ...]:
+        return tuple(
+            tuple(_task_result(task, run, found.get((run, task.id), []), ks, excluding) for task in tasks)
+            for run in present
+        )
+
+    of_all = results(exclude_transductive)
+    has_transductive = any(attempt.transductive for made in found.values() for attempt in made)
+    other = results(True) if has_transductive and not exclude_transductive else None
+    return RunScores(
+        tasks=tuple(task.id for task in tasks),
+        runs=tuple(present),
+        missing=tuple(missing),
+        exclude_transductive=exclude_transductive,
+        results=of_all,
+        figures=aggregate_figures(of_all, resampling),
+        rates=aggregate_rates(of_all, resampling),
+        without_transductive=None if other is None else aggregate_figures(other, resampling),
+        resampling=resampling,
+    )
+
+
+def without_response(attempt: Attempt) -> Attempt:
+    """The same attempt without the model's raw answer, which takes most of a row and no score needs."""
+    return msgspec.structs.replace(attempt, response=None)
+
+
+def _by_task(attempts: Iterable[Attempt], tasks: dict[str, Task]) -> ByTask:
+    """The attempts at each task of each repeat, in the order of their numbers."""
+    found: ByTask = defaultdict(list)
+    for attempt in attempts:
+        task = tasks.get(attempt.task_id)
+        if task is None:
+            raise Unscorable(f"{_place(attempt)}: this task is not among the {len(tasks)} that were asked for")
+        _check_marks(attempt, task)
+        found[attempt.run, attempt.task_id].append(without_response(attempt))
+    for made in found.values():
+        made.sort(key=lambda attempt: attempt.attempt)
+        for one, other in pairwise(made):
+            if one.attempt == other.attempt:
+                raise Unscorable(f"{_place(one)}: this attempt is there twice")
+    return dict(found)
+
+
+def _check_marks(attempt: Attempt, task: Task) -> None:
+    parts: tuple[tuple[str, Sequence[PairResult], Sequence[Grid | None], Sequence[Pair]], ...] = (
+        ("training", attempt.train, attempt.predicted_train, task.train),
+        ("test", attempt.test, attempt.predicted_test, task.test),
+    )
+    for name, marks, predicted, pairs in parts:
+        if marks and len(marks) != len(pairs):
+            raise Unscorable(
+                f"{_place(attempt)} has results for {len(marks)} {name} pairs, the task has {len(pairs)}: "
+                "these are not the tasks that the run was made on"
+            )
+        for number, (mark, guess, pair) in enumerate(zip(marks, predicted, pairs, strict=False), 1):
+            if mark.correct != (guess == pair.output):
+                raise Unscorable(
+                    f"{_place(attempt)} is marked {'right' if mark.correct else 'wrong'} on {name} pair {number}, which "
+                    "the expected output contradicts: these are not the tasks that the run was made on"
+                )
+
+
+def _place(attempt: Attempt) -> str:
+    return f"run {attempt.run}, task {attempt.task_id!r}, attempt {attempt.attempt}"
+
+
+def _task_result(task: Task, run: int, made: list[Attempt], ks: Sequence[int], excluding: bool) -> TaskResult:
+    ballots = [Ballot.of(attempt) for attempt in made]
+    counted = without_transductive(ballots) if excluding else ballots
+    numbers = {ballot.attempt for ballot in counted}
+    kept = [attempt for attempt in made if attempt.attempt in numbers]
+    expected = joint_prediction([pair.output for pair in task.test])
+    guesses = weighted(counted)[:GUESSES]
+    majority = train_majority(counted)[:GUESSES]
+    winner = _winner(guesses, kept)
+    right = sum(attempt.is_right for attempt in kept)
+    costs = [attempt.cost for attempt in made if attempt.cost is not None]
+    figures = {
+        "pass_at_2_weighted": float(any(group.prediction == expected for group in guesses)),
+        "pass_at_2_train_majority": float(any(group.prediction == expected for group in majority)),
+        "oracle": float(right > 0),
+        "all_train": float(any(ballot.train_accuracy == 1 for ballot in counted)),
+        "min_1_train": float(any(ballot.train_right > 0 for ballot in counted)),
+        **_of_winner(task, winner),
+    }
+    # An attempt that is left out is still a draw that was made: it counts as one that is not right.
+    figures |= {f"pass_at_{k}": float(pass_at_k(len(made), right, k)) for k in ks}
+    return TaskResult(
+        task_id=task.id,
+        run=run,
+        attempts=len(made),
+        right=right,
+        transductive=sum(ballot.is_transductive for ballot in ballots),
+        statuses=tuple(sum(attempt.status == status for attempt in made) for status in STATUSES),
+        guesses=tuple(guesses),
+        guesses_right=tuple(group.prediction == expected for group in guesses),
+        winner=None if winner is None else winner.attempt,
+        figures=figures,
+        cost=math.fsum(costs) if costs else None,
+    )
+
+
+def _winner(guesses: Sequence[Group], made: Sequence[Attempt]) -> Attempt | None:
+    """The attempt whose program stands for the first guess."""
+    if not guesses:
+        return None
+    voters = [attempt for attempt in made if attempt.attempt in guesses[0].attempts]
+    return max(voters, key=lambda attempt: attempt.train_accuracy)  # the first of the best
+
+
+def _of_winner(task: Task, winner: Attempt | None) -> dict[str, float]:
+    if winner is None:
+        return {"pixel_accuracy": 0.0, "pattern_learning": 0.0}
+    pixels = [pixel_accuracy(guess, pair.output) for guess, pair in zip(winner.predicted_test, task.test, strict=False)]
+    predicted = (*winner.predicted_train, *[None] * len(task.train))[: len(task.train)]
+    learnt = pattern_learning([pair.output for pair in task.train], predicted)
+    return {"pixel_accuracy": math.fsum(pixels) / len(task.test), "pattern_learning": learnt.score / 100}

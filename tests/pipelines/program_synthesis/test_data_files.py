@@ -1,0 +1,56 @@
+"""Files of training data, and tasks that lie in two splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.ledger import Chunks, Pass, StagedChunk, Tally
+from cluster.shards import ChunkSize
+from cluster.storage import LocalStorage
+from pipelines.program_synthesis.data_files import find_data, find_tasks_on_both_sides
+
+
+def leaks(place: Path, **shards: dict[str, list[str]]) -> dict:
+    step, splits = Pass(LocalStorage(str(place)), "validate", "r"), {}
+    for shard, tasks in shards.items():
+        noted = {task: {"line": n, "contents": contents} for n, (task, contents) in enumerate(tasks.items(), 1)}
+        step.stage(shard, 0, StagedChunk(Tally(), b"", orjson.dumps(noted)))
+        splits[shard] = shard.split("_")[0]
+    return orjson.loads(find_tasks_on_both_sides(step, [Chunks(shard, 1) for shard in shards], splits))
+
+
+def test_a_task_in_two_splits_is_found_by_its_id(tmp_path):
+    found = leaks(tmp_path, train_a={"x": ["1"], "y": ["2"]}, train_b={"x": ["1"]}, valid_a={"z": ["3"], "y": ["4"]})
+    assert found == {
+        "tasks": 3,
+        "on_both_sides": [{"task": "y", "train": "y: train_a, row 2", "valid": "y: valid_a, row 2"}],
+    }
+
+
+def test_a_task_under_two_ids_is_found_by_its_inputs(tmp_path):
+    found = leaks(tmp_path, train_a={"x": ["1"]}, valid_a={"y": ["1"]})
+    assert found["on_both_sides"] == [{"task": "x", "train": "x: train_a, row 1", "valid": "y: valid_a, row 1"}]
+
+
+def test_rows_without_inputs_are_not_taken_for_one_task(tmp_path):
+    assert leaks(tmp_path, train_a={"x": []}, valid_a={"y": []})["on_both_sides"] == []
+
+
+def test_one_split_is_no_leak(tmp_path):
+    assert leaks(tmp_path, train_a={"x": ["1"]}, train_b={"x": ["1"]}) == {"tasks": 1, "on_both_sides": []}
+
+
+def test_a_table_is_read_by_rows_and_a_shard_by_lines(tmp_path):
+    (tmp_path / "j" / "valid").mkdir(parents=True)
+    (tmp_path / "j" / "valid" / "a.jsonl").write_bytes(b'{"code":"x"}\n\n{"code":"y"}\n')
+    (tmp_path / "p").mkdir()
+    pq.write_table(pa.table({"code": ["x", "y", "z"]}), tmp_path / "p" / "rows-train.parquet")
+    lines, tables = find_data(str(tmp_path / "j")), find_data(str(tmp_path / "p"))
+    assert (lines.splits, tables.splits) == ({"valid/a.jsonl": "valid"}, {"rows-train.parquet": "train"})
+    assert [chunk.lines for source in tables.sources for chunk in source.chunks(ChunkSize())] == [
+        [b'{"code":"x"}', b'{"code":"y"}', b'{"code":"z"}']
+    ]
