@@ -127,7 +127,8 @@ def _errors_explained() -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
-        raise SandboxUnusable(f"Docker does not start a sandbox: {error.explanation or error}") from error
+        reason = " ".join(str(error.explanation or error).split())
+        raise SandboxUnusable(f"Docker does not start a sandbox: {reason}") from error
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise SandboxUnusable(
             f"there is no Docker daemon to be reached here ({error}): start one, set DOCKER_HOST, let this user into "

@@ -7,11 +7,11 @@ the system call filter is on, the names of environment variables that belong the
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import signal
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -41,9 +41,9 @@ def network(given: dict[str, Any]) -> list[str]:
 
 def files(given: dict[str, Any]) -> list[str]:
     found = [f"read {path}" for path in given["out_of_reach"] if _can_open(path, os.O_RDONLY)]
-    for place in _writable_mounts():
+    for place, others in _writable_mounts():
         for folder, folders, names in os.walk(place):
-            folders[:] = [name for name in folders if not os.path.ismount(f"{folder}/{name}")]
+            folders[:] = [name for name in folders if os.path.join(folder, name) not in others]
             probe = f"{folder}/probe"
             if _can_open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY):
                 os.unlink(probe)
@@ -55,18 +55,19 @@ def files(given: dict[str, Any]) -> list[str]:
     return found
 
 
-def _writable_mounts() -> Iterator[str]:
-    """Where something is mounted that is not read-only; all that there is where that cannot be told."""
+def _writable_mounts() -> Iterator[tuple[str, set[str]]]:
+    """Where something is mounted that is not read-only, and what else is mounted; "/" where that cannot be told."""
     try:
         with open("/proc/self/mountinfo") as file:
             lines = [line.split() for line in file]
     except OSError:
-        yield "/"
+        yield "/", set()
         return
+    places = {line[4] for line in lines}
     for line in lines:
         options, kind, of_all = line[5].split(","), line[line.index("-") + 1], line[-1].split(",")
         if "ro" not in options and "ro" not in of_all and kind != "proc":
-            yield line[4]
+            yield line[4], places
 
 
 def _is_file(path: str) -> bool:
@@ -184,15 +185,17 @@ def forks(given: dict[str, Any]) -> list[str]:
 
 
 def forbidden(given: dict[str, Any]) -> list[str]:
-    """System calls that only the filter keeps a program from."""
+    """System calls that only the filter keeps a program from; any other answer than its own means that it let one in."""
     import fcntl
     import resource
     import socket
 
     def refused(call: Callable[[], Any]) -> bool:
         try:
-            return bool(call() == -1)
-        except (OSError, ValueError):  # the latter is how Python puts a limit that may not be set
+            return bool(call() == -1 and ctypes.get_errno() == errno.EPERM)
+        except OSError as error:
+            return error.errno == errno.EPERM
+        except ValueError:  # so Python says that a limit may not be set
             return True
 
     calls = {
@@ -205,7 +208,7 @@ def forbidden(given: dict[str, Any]) -> list[str]:
         "trace": lambda: LIBC.ptrace(PTRACE_TRACEME, 0, 0, 0),
         "make a namespace": lambda: LIBC.unshare(CLONE_NEWUSER),
         "set up io_uring": lambda: LIBC.syscall(SYS_IO_URING_SETUP, 1, 0),
-        "run a program": lambda: os.execv(sys.executable, [sys.executable, "-c", "0"]),
+        "run a program": lambda: os.execv("/", ["/"]),
     }
     return [name for name, call in calls.items() if not refused(call)]
 

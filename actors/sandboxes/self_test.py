@@ -32,6 +32,7 @@ def prove(sandbox: WarmSandbox) -> None:
     has_box = sandbox.name != "process"
     try:
         with tempfile.NamedTemporaryFile() as secret, socket.create_server(("127.0.0.1", 0)) as listener:
+            Path(secret.name).chmod(0o644)  # so that nothing but the box keeps it from being read
             given: dict[str, Any] = {
                 "port": listener.getsockname()[1],
                 "out_of_reach": [str(Path(secret.name).resolve()), str(Path(probes.__file__).resolve())],

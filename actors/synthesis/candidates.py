@@ -22,6 +22,7 @@ import xxhash
 from actors.sandboxes.contract import DEFAULT_LIMITS, Limits
 from actors.synthesis.attempt import Attempt
 from actors.synthesis.cleaning import clean
+from actors.synthesis.executing_again import execute_again
 from actors.synthesis.grids import Grid, is_grid
 from actors.synthesis.judging import predictions
 from actors.synthesis.known_tasks import KnownTasks
@@ -137,7 +138,7 @@ class ExamineAttempts(AsyncStage):
         changed = changed_inputs(inputs)
         cleaned = clean(attempt.program)
         for code in dict.fromkeys((cleaned, attempt.program)):
-            execution = await self.executor.execute(code, FUNCTION, [*inputs, *changed], self.limits)
+            execution = await execute_again(self.executor, code, FUNCTION, [*inputs, *changed], told, self.limits)
             answers = predictions(execution.outcomes)
             own, others = answers[: len(inputs)], answers[len(inputs) :]
             if own == told:

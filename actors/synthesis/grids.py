@@ -26,7 +26,7 @@ def is_grid(value: Any) -> bool:
 
 
 def shape(grid: Grid) -> str:
-    """"rows x columns", as every prompt and report says it."""
+    """ "rows x columns", as every prompt and report says it."""
     return f"{len(grid)} x {len(grid[0])}"
 
 
@@ -38,5 +38,7 @@ def pixel_accuracy(predicted: Any, expected: Grid) -> float:
     """Matching cells over the cells of the expected grid; 0 for another shape, and for what is no grid."""
     if not is_grid(predicted) or len(predicted) != len(expected) or len(predicted[0]) != len(expected[0]):
         return 0.0
-    same: int = sum(a == b for row, other in zip(predicted, expected, strict=True) for a, b in zip(row, other, strict=True))
+    same: int = sum(
+        a == b for row, other in zip(predicted, expected, strict=True) for a, b in zip(row, other, strict=True)
+    )
     return same / cells([expected])

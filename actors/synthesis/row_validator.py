@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from actors.sandboxes.contract import DEFAULT_LIMITS, Limits
+from actors.synthesis.executing_again import execute_again
 from actors.synthesis.judging import predictions
 from actors.synthesis.known_tasks import content_of
 from actors.synthesis.training_row import OPTIONAL, disagreement, problems
@@ -51,7 +52,8 @@ class ValidateRows(AsyncStage):
             more = f"; and {len(found) - PROBLEMS_SHOWN} more" if len(found) > PROBLEMS_SHOWN else ""
             return Failure("; ".join(found[:PROBLEMS_SHOWN]) + more)
         inputs = [*row["train_input"], *row["test_input"]]
-        execution = await self.executor.execute(row["code"], self.function, inputs, self.limits)
+        told = [*row["predicted_train_output"], *row["predicted_test_output"]]
+        execution = await execute_again(self.executor, row["code"], self.function, inputs, told, self.limits)
         wrong = disagreement(row, predictions(execution.outcomes))
         if wrong is None:
             return line

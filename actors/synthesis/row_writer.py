@@ -16,6 +16,7 @@ import numpy.typing as npt
 from actors.sandboxes.contract import DEFAULT_LIMITS, Limits
 from actors.synthesis.attempt import Attempt
 from actors.synthesis.cleaning import clean
+from actors.synthesis.executing_again import execute_again
 from actors.synthesis.judging import predictions
 from actors.synthesis.known_tasks import KnownTasks
 from actors.synthesis.program_text import FUNCTION
@@ -83,7 +84,9 @@ class WriteRows(AsyncStage):
         code = clean(attempt.program) if chosen["is_cleaned"] else attempt.program
         row = row_of(attempt, self.tasks.tasks[number], code, int(chosen["generation"]))
         written = msgspec.to_builtins(row)
-        execution = await self.executor.execute(code, FUNCTION, [*row.train_input, *row.test_input], self.limits)
+        inputs = [*row.train_input, *row.test_input]
+        told = [*row.predicted_train_output, *row.predicted_test_output]
+        execution = await execute_again(self.executor, code, FUNCTION, inputs, told, self.limits)
         wrong = disagreement(written, predictions(execution.outcomes)) or "; ".join(problems(written))
         if wrong:
             return Failure(wrong)

@@ -35,8 +35,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dice = random.Random(1)
     for name in SOLVABLE:
         (root / f"tasks/{name}.json").write_text(task_file(turned_task(name, dice)))
-    for name in OTHER:  # their rule is to leave the grid as it is, which the model does not know
-        pair = {"input": [[1, 2], [3, 4]], "output": [[1, 2], [3, 4]]}
+    for number, name in enumerate(OTHER):  # their rule is to leave the grid as it is, which the model does not know
+        pair = {"input": [[1, 2], [3, number]], "output": [[1, 2], [3, number]]}
         (root / f"tasks/{name}.json").write_text(json.dumps({"train": [pair, pair], "test": [pair]}))
     return root
 

@@ -7,8 +7,11 @@ that they fall on all its phases. GRISTMILL_FAULT_ROUNDS (1 unless it is set) mu
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
+
+from tests.jobs.synthesis_runs import (
+    FLIP,
+    FLIP_LONG,
+    RAISES,
+    SAME,
+    SAME_LONG,
+    TURN,
+    attempt_at,
+    flip_task,
+    hard_task,
+    write_run,
+    write_tasks,
+)
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(1800)]
 
@@ -30,6 +48,8 @@ SMALL = ["--chunk-size", "8KiB", "-q"]
 INPUT = ["--input-dir", "{corpus}"]
 PREPARED = ["--dataset-dir", "{prepared}/lines"]
 MODEL = ["--model-dir", "{prepared}/model"]
+UNBOXED = ["--isolation", "process", "--unsafe-sandbox"]  # so that it runs everywhere; boxes are tested elsewhere
+SEARCH = ["--engine", "search", "--max-attempts", "4", "--repeat-runs", "2"]
 TINY = ["--bucket", "1000", "--dimension", "8", "--min-count", "1", "--epoch", "40"]
 VERBS: dict[str, list[str]] = {
     "reshard": ["reshard-dataset", *INPUT, "--num-files", "6", "--test-split", "0.2", *SMALL],
@@ -44,8 +64,11 @@ VERBS: dict[str, list[str]] = {
     "train": ["train-fasttext", *PREPARED, *TINY, "-q"],
     "infer": ["infer-fasttext", *MODEL, *INPUT, *SMALL],
     "evaluate": ["eval-fasttext", *MODEL, *PREPARED, "-q"],
+    "execute": ["execute-dataset", "-d", "{prepared}/programs", "--cpu-seconds", "0.1", *UNBOXED, *SMALL],
+    "solve": ["run-tasks", "--dataset", "{prepared}/tasks", "--subset", "all_training", *SEARCH, *UNBOXED, *SMALL],
+    "relabel": ["build-training-data", "-d", "{prepared}/run", "--format", "chat", *UNBOXED, *SMALL],
 }
-ALWAYS = ["reshard", "balance", "normalize", "import"]
+ALWAYS = ["reshard", "balance", "normalize", "import", "execute", "solve", "relabel"]
 ON_S3 = ["sample"]
 
 # What is killed, by the beginning of its command line; a worker's name is what it is doing.
@@ -235,7 +258,33 @@ def prepared(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pq.write_table(pa.table(columns), root / "tables" / f"{number}.parquet", row_group_size=100)
     for verb, output in (("convert", "lines"), ("train", "model")):
         subprocess.run(command_of(verb, str(corpus), str(root), str(root / output)), check=True)
+    write_programs(root / "programs")
+    tasks = [*(flip_task(f"flip{n}", n) for n in range(4)), hard_task("hard", 9)]
+    write_tasks(root / "tasks", tasks)
+    programs = (FLIP, FLIP_LONG, SAME, SAME_LONG, TURN, RAISES)
+    attempts = [attempt_at(task, n, program) for task in tasks for n, program in enumerate(programs, 1)]
+    write_run(root / "run", str(root / "tasks"), attempts)
     return root
+
+
+def write_programs(folder: Path) -> None:
+    """Rows for execute-dataset; every tenth program does not come to an end by itself."""
+    folder.mkdir()
+    rows = []
+    for number in range(300):
+        body = "while True: pass" if number % 10 == 0 else f"return [{number}, grid]"
+        rows.append({"id": number, "program": f"def transform(grid):\n    {body}\n", "inputs": [[number], [[1, 2]]]})
+    for shard in range(3):
+        lines = "".join(json.dumps(row) + "\n" for row in rows[shard::3])
+        (folder / f"{shard}.jsonl").write_text(lines)
+
+
+def without_times(name: str, data: bytes) -> bytes:
+    """The attempts of a run without the CPU times that were measured, which are never the same twice."""
+    if not re.search(r"(^|/)run-\d+\.jsonl\.zst$", name):
+        return data
+    text = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True).read()
+    return re.sub(rb'"cpu_ms":[0-9.e-]+', b'"cpu_ms":0', text)
 
 
 @pytest.mark.parametrize("verb", VERBS if ROUNDS > 1 else ALWAYS)
@@ -246,7 +295,8 @@ def test_on_local_disk(verb: str, corpus: Path, prepared: Path, tmp_path: Path) 
         return {os.path.join(folder, name) for folder, _, names in os.walk(output) for name in names}
 
     def contents() -> Tree:
-        return {str(Path(name).relative_to(output)): Path(name).read_bytes() for name in files()}
+        found = {str(Path(name).relative_to(output)): Path(name).read_bytes() for name in files()}
+        return {name: without_times(name, data) for name, data in found.items()}
 
     command = command_of(verb, str(corpus), str(prepared), str(output))
     check(Scene(command, files, contents, lambda: shutil.rmtree(output), random.Random(f"local {verb}")))
@@ -265,7 +315,8 @@ def test_on_object_storage(verb: str, corpus: Path, prepared: Path, s3_process: 
 
     def contents() -> Tree:
         assert not s3.list_multipart_uploads(Bucket=bucket).get("Uploads")
-        return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys()}
+        found = {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys()}
+        return {key: without_times(key, data) for key, data in found.items()}
 
     def clear() -> None:
         for key in keys():

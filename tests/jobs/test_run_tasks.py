@@ -49,6 +49,7 @@ class Model(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[dict[str, Any]] = []
+        self.refuses = False
 
     @property
     def url(self) -> str:
@@ -68,8 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         answer = {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
+        refusal = {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error"}}
+        body = json.dumps(refusal if self.server.refuses else answer).encode()
+        self.send_response(401 if self.server.refuses else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -233,7 +235,8 @@ def test_a_run_makes_every_attempt_a_row_and_scores_them(
     ]  # fmt: skip
     assert (found["solved"], found["no_code"], found["execution_error"]) == (4, 4, 4)
     scores = json.loads((output / "scores.json").read_text())
-    assert scores["figures"]["pass_at_2_weighted"]["mean"] == pytest.approx(1.0) or scores["tasks"] == 2
+    assert scores["figures"]["pass_at_2_weighted"]["per_run"] == [1.0, 1.0]  # the right program has the most weight
+    assert scores["figures"]["pass_at_1"]["per_run"] == pytest.approx([0.2, 0.2])  # one of five
     assert (output / "report.html").read_text().startswith("<!")
     manifest = json.loads((output / "_run" / "manifest.json").read_text())
     assert manifest["config"]["tasks"] == ["flip", "same"]
@@ -253,6 +256,21 @@ def test_attempts_in_series_end_with_the_first_right_program(
     rows = [(row.task_id, row.attempt, row.status, row.parent_attempt) for row in attempts(output)]
     assert rows == [("flip", 1, "solved", None), ("same", 1, "wrong", None), ("same", 2, "solved", 1)]
     assert (found["rows_out"], found["filtered"], found["not needed"], len(model.asked)) == (3, 7, 7, 3)
+
+
+@pytest.mark.ray
+def test_a_run_that_cannot_ask_anything_binds_nobody(
+    tasks: str, model: Model, tmp_path: Path, ray_session: Any
+) -> None:
+    from actors.engines.contract import EngineUnusable
+
+    output = tmp_path / "out"
+    model.refuses = True
+    with pytest.raises(EngineUnusable, match="401"):
+        run(*asking(tasks, model, output))
+    model.refuses = False
+    run(*asking(tasks, model, output, "--temperature", 0.5))  # another configuration, in the same place
+    assert len(attempts(output)) == 10
 
 
 @pytest.mark.ray

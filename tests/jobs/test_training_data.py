@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -209,3 +210,13 @@ def test_what_holds_no_rows_cannot_be_exported(tmp_path):
     (tmp_path / "in" / "a.jsonl").write_text("\n")
     with pytest.raises(Exception, match="there are no rows to export"):
         called(export, "-d", tmp_path / "in", "-o", tmp_path / "out")
+
+
+@pytest.mark.ray
+@pytest.mark.component
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
+def test_rows_agree_in_a_real_sandbox(ray_session, tmp_path):
+    _, two = runs(tmp_path)
+    called(build, "-d", two, "-o", tmp_path / "rows", "--no-balance", "--isolation", "bubblewrap", *ALONE)
+    found = called(validate, tmp_path / "rows", "--isolation", "bubblewrap", *ALONE)
+    assert found["rows_in"] == found["rows_out"] == len(EASY)

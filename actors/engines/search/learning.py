@@ -18,6 +18,7 @@ from actors.engines.search.steps import Grid, Step
 
 Call = tuple[str, dict[str, Any]]
 MOST_PANELS = 4  # whose orders are tried
+MOST_STAMPED = 40  # filled cells of a grid that something may be drawn around
 _PAINTERS_OF_SAME_SHAPE = (
     "paint_filled", "paint_background", "fill_enclosed", "fill_square_holes", "fill_not_enclosed", "fill_boxes",
     "connect_in_rows", "connect_in_columns", "connect_in_both", "outline", "outline_sides", "draw_border",
@@ -29,7 +30,7 @@ _PAINTERS_OF_PANELS = ("where_all", "where_any", "where_none", "where_one", "whe
 def proposals(grids: list[Grid], wanted: list[Grid]) -> Iterator[Call]:
     """Functions and arguments that may turn each grid into the wanted one."""
     if all(grid.shape == target.shape for grid, target in zip(grids, wanted, strict=True)):
-        for learn in (_recolour, _painted, _by_object, _by_hole, _stamps):
+        for learn in (_recolour, _painted, _by_object, _by_hole, _stamps, _hidden):
             yield from learn(grids, wanted)
     elif all(grid.size < target.size for grid, target in zip(grids, wanted, strict=True)):
         yield from _larger(grids, wanted)
@@ -109,6 +110,8 @@ def _by_hole(grids: list[Grid], wanted: list[Grid]) -> Iterator[Call]:
 
 def _stamps(grids: list[Grid], wanted: list[Grid]) -> Iterator[Call]:
     """What is drawn around single cells, by their colour."""
+    if max(map(np.count_nonzero, grids)) > MOST_STAMPED:
+        return
     for reach in (1, 2):
         stamps: dict[int, Grid] = {}
         for grid, target in zip(grids, wanted, strict=True):
@@ -122,6 +125,14 @@ def _stamps(grids: list[Grid], wanted: list[Grid]) -> Iterator[Call]:
         drawn = {colour: kept for colour, kept in drawn.items() if np.count_nonzero(kept) > 1}
         if drawn:
             yield "stamp", {"stamps": {colour: kept.tolist() for colour, kept in drawn.items()}}
+
+
+def _hidden(grids: list[Grid], wanted: list[Grid]) -> Iterator[Call]:
+    """A colour that is in all grids and that nothing is to be left of."""
+    gone = set(_colours_of(grids)) | ({0} if all((grid == 0).any() for grid in grids) else set())
+    for colour in sorted(gone - {int(colour) for target in wanted for colour in np.unique(target)}):
+        for name in ("complete_tiling", "restore_hidden"):
+            yield name, {"hidden": colour}
 
 
 def _larger(grids: list[Grid], wanted: list[Grid]) -> Iterator[Call]:

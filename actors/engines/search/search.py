@@ -25,7 +25,7 @@ ALIKE = 3  # candidates that do the same to all training inputs: they may differ
 GROWN = (1, 45, 12)  # compositions of 0, 1 and 2 steps that are made longer
 LEARNT_FROM = (1, 50, 40)  # compositions of 0, 1 and 2 steps after which a learnt step is tried
 BUDGET = 6_000_000  # cells that steps are applied to, each counting COST times for a slow function
-COST = 12
+COST = 40
 # Functions of a colour that make sense of one that is there, as a step before others.
 _OF_PRESENT = (
     "keep_colour", "remove_colour", "crop_to_colour", "crop_inside_colour", "copy_where_colour",
@@ -97,6 +97,10 @@ class Search:
                 yield child
 
     def _learn(self, node: _Node) -> None:
+        # Learning looks at objects and holes, too.
+        self.budget -= sum(grid.size for grid in node.grids) * COST
+        if self.budget <= 0:
+            return
         for call in proposals(node.grids, self.outputs):
             grids = self._applied(call[0], node.grids, call[1])
             if grids is not None:

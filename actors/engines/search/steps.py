@@ -50,8 +50,11 @@ _PARAMETERS: Final = {
 }
 PLAIN: Final = tuple(name for name, parameters in _PARAMETERS.items() if not parameters and name not in _PARTS)
 """Functions that need nothing but the grid."""
-SLOW: Final = frozenset(_functions(objects)) | {"complete_tiling", "restore_hidden", "extend_diagonals", "stamp"}
-"""Functions that loop over cells or sizes in Python."""
+SLOW: Final = frozenset(_functions(objects)) | {
+    *("complete_tiling", "restore_hidden", "extend_diagonals", "stamp"),
+    *("connect_in_rows", "connect_in_columns", "connect_in_both", "connect_own"),
+}
+"""Functions that loop over cells, lines or sizes in Python."""
 
 
 @dataclass(frozen=True)

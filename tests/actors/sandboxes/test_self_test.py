@@ -164,7 +164,6 @@ def test_a_filter_that_allows_everything_is_refused(
     bubblewrap_works: None, monkeypatch: pytest.MonkeyPatch, module: Any
 ) -> None:
     monkeypatch.setattr(module, "program_filter", lambda: ALLOW_EVERYTHING)
-    monkeypatch.setattr(self_test, "OF_ANY", ("secrets", "memory", "forbidden"))
     sandbox = module.start()
     try:
         with pytest.raises(SandboxUnusable, match="make a socket"):
@@ -199,12 +198,11 @@ def test_a_bound_on_processes_that_does_not_hold_is_refused(
     [
         ({"network_mode": "host"}, "see the network interface|connect to a port of this machine"),
         ({"read_only": False, "user": "0:0"}, "be root"),
-        ({"tmpfs": {"/tmp": "rw,mode=1777"}}, "create a file in (/tmp|/dev/mqueue)"),
+        ({"tmpfs": {"/scratch": "rw,mode=1777"}}, "create a file in /scratch"),
         ({"ipc_mode": "private"}, "create a file in /dev/shm"),
         ({"pid_mode": "host"}, "see the machine's own process numbers"),
         ({"pids_limit": 1000}, "start more than 16 threads"),
         ({"environment": {"API_KEY": "x"}}, "API_KEY"),
-        ({"security_opt": []}, "gain privileges"),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )

@@ -102,3 +102,8 @@ def test_any_text_is_cleaned_without_a_change_of_its_meaning(program: str):
         assert cleaned == program
         return
     assert ast.dump(ast.parse(cleaned)) == before
+
+
+def test_a_cleaning_that_would_change_the_program_is_not_taken(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("actors.synthesis.cleaning._cleaned", lambda program: "x = 2\n")
+    assert clean("x = 1  # one\n") == "x = 1  # one\n"

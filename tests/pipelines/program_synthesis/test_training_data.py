@@ -105,6 +105,18 @@ def test_balance_takes_as_many_rows_of_either_kind_and_of_every_task_before_any_
     assert {1, 6, 11} <= set(found), "the right programs come first"
 
 
+def test_each_split_is_balanced_by_itself(tmp_path):
+    choice = Choice(balance=True, validation=0.5)
+    families = [f"t{n}" for n in range(20)]
+    sides = [is_validation(choice.seed, name, 0.5) for name in families]
+    solved = [sides.index(True), sides.index(False)]
+    shard = [record(task, n, right=task in solved and n == 0) for task in range(20) for n in range(3)]
+    step, chunks = staged(tmp_path, shard)
+    table = orjson.loads(decide_training_data(step, chunks, origin(20, families=families), choice))["table"]
+    assert [row["rows"] for row in table] == [3, 3, 3, 3]
+    assert all(row["right"] == (row["tasks"] == "with a right program") for row in table)
+
+
 def test_there_is_nothing_to_balance_where_one_kind_is_missing(tmp_path):
     assert chosen(tmp_path, Choice(validation=0), origin(1), [record(0, n) for n in range(3)]) == {
         "train/0.jsonl": [1, 2, 3]

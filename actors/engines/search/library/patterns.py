@@ -136,14 +136,15 @@ def extend_left(grid: Grid) -> Grid:
 
 
 def extend_diagonals(grid: Grid) -> Grid:
-    """Draw every filled cell on along both of its diagonals."""
+    """Draw every filled cell on along both of its diagonals, the nearer before the farther."""
     result = grid.copy()
     height, width = grid.shape
-    for row, column in zip(*np.nonzero(grid), strict=True):
-        for far in range(-max(height, width), max(height, width)):
-            for at in ((row + far, column + far), (row + far, column - far)):
-                if 0 <= at[0] < height and 0 <= at[1] < width:
-                    result[at] = grid[row, column]
+    reach = min(height, width)
+    padded = np.pad(grid, reach)
+    for far in range(1, reach):
+        for down, right in ((-far, -far), (-far, far), (far, -far), (far, far)):
+            moved = padded[reach + down : reach + down + height, reach + right : reach + right + width]
+            result = np.where(result != 0, result, moved)
     return result
 
 

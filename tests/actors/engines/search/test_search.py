@@ -123,7 +123,7 @@ def test_candidates_are_in_order_and_bounded_and_say_the_truth() -> None:
 
 def test_work_is_bounded_by_its_budget() -> None:
     inputs = [np.arange(900).reshape(30, 30) % 7 for _ in range(4)]
-    search = Search(inputs, [grid[::-1] for grid in inputs], budget=100_000)
+    search = Search(inputs, [grid[::-1] for grid in inputs], budget=300_000)
     assert search.run() and search.budget <= 0
 
 
@@ -159,6 +159,8 @@ def test_the_search_is_the_same_in_every_process() -> None:
         ([[3, 0, 3, 3]], [[5, 0, 6, 6]], "recolour_by_rank(grid, [6, 5])"),
         ([[1, 1, 1], [1, 0, 1], [1, 1, 1]], [[1, 1, 1], [1, 4, 1], [1, 1, 1]], "fill_enclosed(grid, 4)"),
         ([[0, 0, 0], [0, 1, 0], [0, 0, 0]], [[2, 0, 2], [0, 1, 0], [2, 0, 2]], "stamp(grid, {1: [[2, 0, 2], [0, 1, 0], [2, 0, 2]]})"),
+        ([[1, 2, 1], [2, 0, 2]], [[1, 2, 1], [2, 1, 2]], "complete_tiling(grid, 0)"),
+        ([[1, 2, 1], [2, 9, 2]], [[1, 2, 1], [2, 1, 2]], "restore_hidden(grid, 9)"),
         ([[1, 2]], [[1, 1, 2, 2], [1, 1, 2, 2]], "scale(grid, 2, 2)"),
         ([[1, 2]], [[1, 2, 1, 2]], "tile(grid, 1, 2)"),
         ([[1, 1, 2, 2]], [[1, 2]], "shrink(grid, 1, 2)"),

@@ -138,6 +138,18 @@ ATTACKS = (
         "timeout",
     ),
     attack(
+        "the clock's start forged to lie ahead",
+        """
+        import struct, sys, time
+        def transform(grid):
+            frame = sys._getframe()
+            while "shared" not in frame.f_locals: frame = frame.f_back
+            frame.f_locals["shared"][:24] = struct.pack("<iIdd", 2, 0, 1e6, 1e6)
+            time.sleep(1e6)
+        """,
+        "timeout",
+    ),
+    attack(
         "the limits forged before they are read",
         """
         import sys
