@@ -83,7 +83,6 @@ class ProgramExecutor:
         self._lock = threading.Lock()
         self._closed = False
         self._proved = False
-        # Each sandbox is started by the thread that uses it: the kernel ends a box together with that thread.
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(sandboxes)]
         for thread in self._threads:
             thread.start()

@@ -60,8 +60,8 @@ def sandbox_choice(arguments: dict[str, Any]) -> tuple[SandboxChoice, Limits]:
             "--isolation process keeps no program from reading your files; for your own code add --unsafe-sandbox"
         )
     packages = tuple(name.strip() for name in arguments.pop("program_packages").split(",") if name.strip())
-    choice = SandboxChoice(isolation, packages, arguments.pop("docker_runtime"))
-    return choice, Limits(cpu_seconds=arguments.pop("cpu_seconds"), memory=arguments.pop("memory"))
+    limits = Limits(cpu_seconds=arguments.pop("cpu_seconds"), memory=arguments.pop("memory"))
+    return SandboxChoice(isolation, packages, arguments.pop("docker_runtime"), limits.memory), limits
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""The options that choose a sandbox, and what `execute` says of one program."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from jobs.execute import command
+from jobs.executors import sandbox_choice
+
+GIVEN: dict[str, Any] = {
+    "isolation": "auto",
+    "docker_runtime": None,
+    "unsafe_sandbox": False,
+    "program_packages": "numpy, scipy",
+    "cpu_seconds": 2.0,
+    "memory": 1 << 30,
+}
+TURN = "def transform(grid):\n    print('turning')\n    return [row[::-1] for row in grid]\n"
+
+
+def test_the_options_of_a_sandbox_reach_the_box_and_the_limits() -> None:
+    arguments = GIVEN | {"isolation": "docker", "docker_runtime": "runsc", "other": 1}
+    choice, limits = sandbox_choice(arguments)
+    assert (choice.isolation, choice.packages, choice.runtime) == ("docker", ("numpy", "scipy"), "runsc")
+    assert limits.cpu_seconds == 2.0
+    assert limits.memory == choice.memory == 1 << 30
+    assert arguments == {"other": 1}
+
+
+def test_the_process_sandbox_has_to_be_called_unsafe() -> None:
+    with pytest.raises(click.UsageError, match="--unsafe-sandbox"):
+        sandbox_choice(GIVEN | {"isolation": "process"})
+    choice, _ = sandbox_choice(GIVEN | {"isolation": "process", "unsafe_sandbox": True})
+    assert choice.resolved == "process"
+
+
+def run(tmp_path: Path, *arguments: str) -> Any:
+    (tmp_path / "turn.py").write_text(TURN)
+    unboxed = ["--isolation", "process", "--unsafe-sandbox"]
+    return CliRunner().invoke(command, ["--program", str(tmp_path / "turn.py"), *unboxed, *arguments])
+
+
+def test_every_input_has_its_outcome_and_what_was_printed_is_shown(tmp_path: Path) -> None:
+    found = run(tmp_path, "--input", "[[1, 2]]", "--input", "5")
+    first, second, *rest = found.output.splitlines()
+    assert first.startswith("input 1: ok, ") and first.endswith("[[2, 1]]")
+    assert second.startswith("input 2: exception, ") and "TypeError: 'int' object is not iterable (line 3)" in second
+    assert rest[:3] == ["printed:", "turning", "turning"]
+    assert found.exit_code == 1
+
+
+def test_the_outcomes_come_as_json_with_status_0_where_all_is_well(tmp_path: Path) -> None:
+    (tmp_path / "inputs.json").write_text("[[[1, 2]], [[3]]]")
+    found = run(tmp_path, "--inputs", str(tmp_path / "inputs.json"), "--json")
+    told = json.loads(found.output)
+    assert [outcome["value"] for outcome in told["outcomes"]] == [[[2, 1]], [[3]]]
+    assert (told["isolation"], told["output"], found.exit_code) == ("process", "turning\nturning\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{}", "inputs.json holds no list of inputs but one dict: put it in brackets"),
+        ("[1,", "inputs.json is not JSON: "),
+        (None, "inputs.json cannot be read: No such file or directory"),
+    ],
+)
+def test_inputs_that_cannot_be_read_are_told_by_file_and_reason(content: str | None, said: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "inputs.json").write_text(content)
+    found = run(tmp_path, "--inputs", str(tmp_path / "inputs.json"))
+    assert found.exit_code == 1
+    assert said in str(found.exception)
+
+
+def test_no_inputs_is_a_wrong_use(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    assert found.exit_code == 2
+    assert "give --inputs FILE.json or --input JSON" in found.output
+
+
+@pytest.mark.component
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_a_program_in_a_box_sees_nothing_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "look.py").write_text("import os\ndef transform(path):\n    return sorted(os.listdir(path))\n")
+    found = CliRunner().invoke(command, ["--program", str(tmp_path / "look.py"), "--input", '"/"', "--json"])
+    seen = json.loads(found.output)["outcomes"][0]["value"]
+    assert "python" in seen and not {"home", "root", "usr", "var"} & set(seen)
