@@ -216,7 +216,7 @@ def descendants(pid: int) -> dict[int, str]:
 @pytest.fixture(scope="module")
 def real() -> Iterator[ProgramExecutor]:
     before = set(descendants(os.getpid()))
-    executor = ProgramExecutor(SandboxChoice("bubblewrap"), sandboxes=2)
+    executor = ProgramExecutor(SandboxChoice("bubblewrap"))
     executor.run(REVERSE, "transform", [[[1, 2]]])  # a sandbox has started, and proved that it isolates
     yield executor
     executor.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -36,11 +37,14 @@ def bubblewrap_works() -> None:
 
 
 @pytest.fixture(scope="session")
-def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Docker daemon that has no network and keeps everything in a temporary folder."""
+def dockerd() -> Iterator[str]:
+    """The address of a Docker daemon that has no network and keeps everything in a temporary folder.
+
+    Not below the folder that other tests bind into boxes: nobody can bind what a container has mounted there.
+    """
     if shutil.which("dockerd") is None or os.geteuid():
         pytest.skip("a Docker daemon for the tests needs dockerd (apt-get install docker.io) and root")
-    folder = tmp_path_factory.mktemp("dockerd")
+    folder = Path(tempfile.mkdtemp(prefix="gristmill-dockerd-", dir="/var/tmp"))
     address = f"unix://{folder}/docker.sock"
     with open(folder / "log", "wb") as log:
         daemon = subprocess.Popen(
@@ -65,6 +69,7 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             daemon.kill()
             daemon.wait()
         _unmount_below(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(address: str, daemon: subprocess.Popen[bytes]) -> bool:

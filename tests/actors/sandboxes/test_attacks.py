@@ -5,6 +5,7 @@ After each attack a known program has its right answer there, and nothing is lef
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -64,6 +65,7 @@ class Arena:
         self.sandbox = sandbox
         self.tree = runtime.runtime()
         self.run(KNOWN, [[1, 2]])
+        gc.collect()  # what earlier tests left open here is closed now, and not in between
         self.at_rest = self.settled(None)
 
     def run(self, program: str, *inputs: Any, limits: Limits = EASY) -> Execution:
@@ -77,18 +79,20 @@ class Arena:
     def settled(self, expected: Any) -> Any:
         """What there is, as soon as it is what is expected, or does not change any more."""
         deadline = time.monotonic() + SETTLING_SECONDS
-        last, now = None, self.inventory()
+        last, now = None, self.inventory(expected)
         while now != expected and (expected is not None or now != last) and time.monotonic() < deadline:
             time.sleep(0.05)
-            last, now = now, self.inventory()
+            last, now = now, self.inventory(expected)
         return now
 
-    def inventory(self) -> dict[str, Any]:
+    def inventory(self, expected: Any) -> dict[str, Any]:
+        """What there is. Fewer descriptors of this process than expected are as many: other tests' may have gone."""
         processes = self.processes()
+        here = descriptors_of(os.getpid())
         return {
             "processes": sorted(command for command in processes.values()),
             "descriptors": sum(descriptors_of(pid) for pid in processes),
-            "descriptors here": descriptors_of(os.getpid()),
+            "descriptors here": here if expected is None else max(here, expected["descriptors here"]),
             "files": self.files(),
         }
 
@@ -130,11 +134,15 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(against_the_system.SECRET, "not to be seen")
         sandbox = SandboxChoice(kind).start()
+        made: Arena | None = None
         try:
             self_test.prove(sandbox)  # above all: no attack runs where the filter does not hold
-            yield (DockerArena if kind == "docker" else Arena)(sandbox)
+            made = (DockerArena if kind == "docker" else Arena)(sandbox)
+            yield made
         finally:
             sandbox.close()
+            if isinstance(made, DockerArena):
+                made.client.close()
 
 
 LISTED = [pytest.param(each, id=f"{group}: {each}") for group, module in GROUPS.items() for each in module.ATTACKS]
