@@ -52,6 +52,8 @@ class Gate:
         self.limits = limits
         self.counts: dict[str, int] = {}
         self.under_way = 0
+        self.is_holding = False  # whether an answered request keeps its place until `kept` is called
+        self._unkept = 0
         self._visit = visit
         self._name = uuid.uuid4().hex[:12]
         self._places = self._allowance = self._spent = self._reserved = 0
@@ -69,6 +71,11 @@ class Gate:
         self._visited = 0.0
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
+
+    @property
+    def held(self) -> int:
+        """The places that are taken: by requests under way, and by answers that are not written down yet."""
+        return self.under_way + self._unkept
 
     async def start(self) -> None:
         """Make the first visit. Raises SharedLost where the limiter is gone."""
@@ -119,8 +126,14 @@ class Gate:
         self._left += 1
         self._reserved -= bound
         self._spent += spent
+        self._unkept += self.is_holding and is_answered
         if is_answered and self._width < self.limits.concurrent_requests:
             self._width += max(1.0, self.limits.concurrent_requests / 16) / max(self._width, 1.0)
+        self._pump()
+
+    def kept(self) -> None:
+        """An answer is where it is not lost any more, so that its request's place may be taken."""
+        self._unkept = max(self._unkept - 1, 0)
         self._pump()
 
     def too_much(self) -> None:
@@ -149,7 +162,7 @@ class Gate:
         return [*self._timed, *self._line]
 
     def _admits(self, waiter: _Waiter) -> bool:
-        if self.under_way >= min(self._places, int(self._width)) or not self._can_pay(waiter):
+        if self.held >= min(self._places, int(self._width)) or not self._can_pay(waiter):
             return False
         return self._loop.time() - self._visited < PATIENCE
 
@@ -203,7 +216,7 @@ class Gate:
         if self.limits.paced and self._line and self._loop.time() >= self._useless_until:
             return True
         has_all = self._places >= self.limits.concurrent_requests
-        return not self._can_pay(first) or (not has_all and self.under_way >= self._places)
+        return not self._can_pay(first) or (not has_all and self.held >= self._places)
 
     def _wake_at(self, when: float) -> None:
         if self._timer is None or self._wake > when:
@@ -256,7 +269,7 @@ class Gate:
         """Those who need a time to start and will find a place then: a start that is not used is lost to all."""
         elapsed = max(self._loop.time() - self._visited, VISIT_AGAIN)
         soon_free = 2 + round(2 * HORIZON * self._left / elapsed)
-        room = max(0, self._places - self.under_way) + soon_free - len(self._timed)
+        room = max(0, self._places - self.held) + soon_free - len(self._timed)
         return list(islice(self._line, max(0, room)))
 
     def _set_times(self, asked: list[_Waiter], grant: Grant, sent: float) -> None:
@@ -281,8 +294,8 @@ class Gate:
             self._allowance = used
         # A few requests more than are waiting now will be waiting when the next visit is due.
         ahead = 2 * (sum(waiter.bound for waiter in waiting) + next_bound)
-        wanted = self.under_way + len(waiting)
-        self._places = max(self.under_way, min(self._places, wanted))
+        wanted = self.held + len(waiting)
+        self._places = max(self.held, min(self._places, wanted))
         more = 0 if not wanted or self._is_closing else max(8, wanted // 2)
         return Claim(
             client=self._name,

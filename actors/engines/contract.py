@@ -137,6 +137,16 @@ class Engine:
     async def close(self) -> None:
         """Let go of what `start` holds."""
 
+    def hold_places(self) -> None:
+        """From now on an answer counts as under way until `kept` is called for it, where the engine counts at all.
+
+        So what a kill can lose of answers that have arrived is bounded by the limit of requests at once, however slowly
+        they are written down.
+        """
+
+    def kept(self) -> None:
+        """One answer is written down."""
+
     def identity(self) -> dict[str, Any]:
         """What of this engine decides its answers (its kind, the model), for the journal's key: no address, no key."""
         raise NotImplementedError

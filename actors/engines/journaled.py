@@ -39,6 +39,7 @@ class JournaledEngine(Engine):
     async def start(self) -> None:
         self._journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, self._place, self._run)
         await self._engine.start()
+        self._engine.hold_places()
         self._identity = self._engine.identity()
 
     async def close(self) -> None:
@@ -59,7 +60,7 @@ class JournaledEngine(Engine):
         entry = await self._journal.lookup(key)
         if entry is None:
             completion = await self._engine.generate(request)
-            await self._journal.put(key, msgspec.json.encode(completion))
+            await self._put(key, msgspec.json.encode(completion))
             return completion
         # An answer that this run paid for before it was killed is its own, not a find.
         return msgspec.structs.replace(_COMPLETION.decode(entry.record), is_reused=entry.run != self._run)
@@ -69,8 +70,14 @@ class JournaledEngine(Engine):
         if entry is not None:
             return _LOGPROBS.decode(entry.record)
         logprobs = await self._engine.score(prompt_ids, response_ids)
-        await self._journal.put(key, msgspec.json.encode(logprobs))
+        await self._put(key, msgspec.json.encode(logprobs))
         return logprobs
+
+    async def _put(self, key: bytes, record: bytes) -> None:
+        try:
+            await self._journal.put(key, record)
+        finally:
+            self._engine.kept()
 
     async def _once(self, key: bytes, find: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         """Look for the answer or ask for it; who wants the same meanwhile gets it too, or what went wrong.

@@ -124,6 +124,12 @@ class OpenAIEngine(Engine):
     async def close(self) -> None:
         await self._service.close()
 
+    def hold_places(self) -> None:
+        self._gate.is_holding = True
+
+    def kept(self) -> None:
+        self._gate.kept()
+
     async def generate(self, request: Request) -> Completion:
         body = self.body(request)
         tier = request.sampling.service_tier

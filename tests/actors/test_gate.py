@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors.engines.contract import BudgetSpent
-from actors.gate import LATE, PATIENCE, SETTLE, Gate
+from actors.gate import LATE, PATIENCE, SETTLE, Gate, local_visit
 from actors.spend_limiter import Claim, Grant, Limits, SpendLimiter
 from cluster.errors import GristmillError
 
@@ -620,3 +620,26 @@ def test_counts_are_running_totals_over_all_clients() -> None:
         assert visit.limiter.totals() == {"answered": 3, "spent": 0, "under way": 1}
 
     run(work)
+
+
+def test_an_answer_keeps_its_place_until_it_is_written_down() -> None:
+    """Else what a slow disk has not written yet would have no bound, and a kill would lose it."""
+
+    async def scene() -> None:
+        limits = Limits(concurrent_requests=2)
+        gate = Gate(limits, local_visit(SpendLimiter(limits)))
+        await gate.start()
+        gate.is_holding = True
+        await gate.enter()
+        await gate.enter()
+        third = asyncio.ensure_future(gate.enter())
+        gate.leave(0, is_answered=True)
+        await asyncio.sleep(0.1)
+        assert not third.done()
+        gate.kept()
+        await asyncio.wait_for(third, 5)
+        gate.leave(0, is_answered=False)  # one that failed holds nothing
+        await asyncio.wait_for(gate.enter(), 5)
+        await gate.close()
+
+    asyncio.run(scene())
