@@ -1,7 +1,7 @@
 """Several named, restartable actors around equal objects, and the way to the one with the least to do.
 
 A call whose actor dies is not made again by itself: the caller is told (`MemberLost`) and decides, since the call may
-be what killed it. Actors are restarted a bounded number of times, each time a little later.
+be what killed it. Actors are restarted a bounded number of times, each time after a pause.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import cloudpickle
 from cluster.errors import GristmillError, Halt
 
 RESTARTS = 1000
-SOON = 10.0  # seconds: an actor that lived for less is restarted only after a pause
-PAUSE = 1.0
+SOON = 10.0  # seconds in which an actor that died gets no call while there is another
+PAUSE = 1.0  # seconds before a restarted actor makes its object
 
 
 class MemberLost(Exception):
