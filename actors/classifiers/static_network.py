@@ -22,9 +22,6 @@ Floats = npt.NDArray[np.float32]
 # model2vec cuts a text to this many characters per token before it tokenizes for training; inference does the same.
 _CHARACTERS_PER_TOKEN = 10
 _TEXTS_PER_BATCH = 1024
-# A matrix product rounds differently for other numbers of rows, so they are always multiplied by so many: BLAS takes
-# another way through what is left over of its own blocks, of which this is a multiple.
-_ROWS_PER_PRODUCT = 32
 
 
 class StaticNetwork:
@@ -50,19 +47,18 @@ class StaticNetwork:
 
     def _outputs(self, texts: Sequence[str]) -> Floats:
         *hidden, (weight, bias) = self._layers
-        embeddings = self._embeddings(texts)
-        values = embeddings.reshape(-1, _ROWS_PER_PRODUCT, embeddings.shape[1])
+        # Each text is a matrix of one row: in a product of several, BLAS rounds a row by its place among the others
+        # (by which places depends on the machine). It costs a few microseconds a text, less than tokenizing it.
+        values = self._embeddings(texts)[:, np.newaxis, :]
         for inner, shift in hidden:
             values = np.maximum(values @ inner + shift, 0.0)
-        outputs: Floats = (values @ weight + bias).reshape(len(embeddings), -1)
-        return outputs[: len(texts)]
+        outputs: Floats = (values @ weight + bias)[:, 0, :]
+        return outputs
 
     def _embeddings(self, texts: Sequence[str]) -> Floats:
-        """One row for each text, and rows of zeros up to a whole number of products."""
         if self._length is not None:
             texts = [text[: self._length * _CHARACTERS_PER_TOKEN] for text in texts]
-        rows = -(-len(texts) // _ROWS_PER_PRODUCT) * _ROWS_PER_PRODUCT
-        result = np.zeros((rows, self._vectors.shape[1]), np.float32)
+        result = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
         for position, encoding in enumerate(self._tokenizer.encode_batch_fast(_utf8(texts), add_special_tokens=False)):
             ids = np.array(encoding.ids, np.intp)
             if self._unknown is not None:
