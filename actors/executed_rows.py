@@ -43,6 +43,7 @@ class ExecuteRows(AsyncStage):
         self.executors, self.function, self.field = executors, function, field
         self.program, self.inputs = Expression(program), Expression(inputs)
         self.limits, self.times, self.resources = limits, times, resources
+        self.measures = times
 
     async def process_async(self, rows: Rows) -> Rows:
         programs, inputs = self.program.values(rows.lines), self.inputs.values(rows.lines)

@@ -21,6 +21,8 @@ class Stage:
     """One step over the rows of a chunk. Adjacent stages with equal `resources` share one actor pool."""
 
     resources: Resources = Resources(cpus=1)
+    # Whether the rows that it makes hold measured times: their size is then never the same twice.
+    measures: bool = False
 
     def setup(self) -> None:
         """Load what has to be held open (a model, a compiled program), once per actor."""

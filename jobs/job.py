@@ -78,6 +78,7 @@ class Job:
         self.used = self.run.shards
         self._session: Session | None = None
         self.tally = Tally()
+        self.measures = False
         self.extra: dict[str, Any] = {}
         self.stack = ExitStack()
         self.began = time.monotonic()
@@ -123,6 +124,7 @@ class Job:
         `chunk_rows` bounds the rows of a chunk, for stages that take long over each.
         """
         size = ChunkSize(self.options.chunk_size, chunk_rows)
+        self.measures = any(stage.measures for stage in stages)
         return self._pass("write", Flow(stages, sink or ShardSink(), size, self.options.skip_damaged), sources, counts)
 
     def scan(
@@ -210,6 +212,8 @@ class Job:
             if not self.tally.balanced:
                 raise AssertionError(f"rows do not add up: {self.tally}")
             tally = asdict(self.tally)
+            if self.measures:
+                del tally["bytes_out"]  # a summary is the same however often its run was killed
             counters = dict(sorted(tally.pop("counters").items()))  # they are summed in the order of arrival
             self.summary = {"verb": self.verb, "output": self.output.url, **tally, **counters, **extra}
             self.run.finish(self.summary)

@@ -90,6 +90,8 @@ class SolveTasks(AsyncStage):
     run was killed, except for the measured `cpu_ms`.
     """
 
+    measures = True
+
     def __init__(
         self,
         solving: Solving,

