@@ -121,7 +121,7 @@ class ProgramExecutor:
                 call = self._calls.get_nowait()
             except queue.Empty:
                 break
-            if call is not None:
+            if call is not None and call.answer.set_running_or_notify_cancel():
                 call.answer.set_exception(ExecutorClosed("the executor is closed"))
         for _ in self._threads:
             self._calls.put(None)
@@ -145,6 +145,8 @@ class ProgramExecutor:
         keeper = _Keeper(self)
         try:
             while (call := self._calls.get()) is not None:
+                if not call.answer.set_running_or_notify_cancel():
+                    continue  # nobody waits for it any more; from here on it cannot be taken back
                 try:
                     call.answer.set_result(keeper.execute(call))
                 except BaseException as error:  # a defect too has to reach the caller, or it would wait for ever
@@ -234,9 +236,9 @@ class _Keeper:
             self.drop()
 
     def drop(self) -> None:
-        if self.sandbox is not None:
-            self.sandbox.close()
-            self.sandbox = None
+        sandbox, self.sandbox = self.sandbox, None
+        if sandbox is not None:
+            sandbox.close()
 
 
 @dataclass(frozen=True, slots=True)

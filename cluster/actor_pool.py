@@ -23,6 +23,19 @@ SOON = 10.0  # seconds in which an actor that died gets no call while there is a
 PAUSE = 1.0  # seconds before a restarted actor makes its object
 
 
+def _deaths() -> tuple[type[Exception], ...]:
+    """How Ray tells that an actor, its process or its node died under a call, or what it had answered with them."""
+    from ray import exceptions as told
+
+    return (
+        told.RayActorError,
+        told.OutOfMemoryError,  # Ray's own watch over memory ended it
+        told.NodeDiedError,
+        told.WorkerCrashedError,
+        told.ObjectLostError,
+    )
+
+
 class MemberLost(Exception):
     """The actor died, or was dead, before it answered this call."""
 
@@ -77,7 +90,7 @@ class ActorPool:
             self._under_way[name] += 1
             try:
                 return await self._actor(name).call.remote(method, *arguments)
-            except (ray.exceptions.RayActorError, ray.exceptions.ActorUnavailableError) as error:
+            except _deaths() as error:
                 self._lost_at[name] = time.monotonic()
                 raise MemberLost(f"the {self.what} died ({str(error).strip().splitlines()[0]})") from error
             except ray.exceptions.RayTaskError as error:
@@ -94,7 +107,7 @@ class ActorPool:
             return list(
                 await asyncio.gather(*(self._actor(name).call.remote(method, *arguments) for name in self.names))
             )
-        except ray.exceptions.RayActorError as error:
+        except _deaths() as error:
             raise PoolLost(f"a {self.what} does not start: {error}") from error
         except ray.exceptions.RayTaskError as error:
             cause = error.cause

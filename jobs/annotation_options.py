@@ -21,7 +21,7 @@ from jobs.asking_options import (
     service_tier_option,
     top_p_option,
 )
-from jobs.command import input_option, output_option, stack, text_option
+from jobs.command import Number, input_option, output_option, stack, text_option
 from jobs.count_tokens import wanted_tokenizer
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ question_options = stack(
 _answers = (
     reasoning_effort_option,
     option("--max-new-tokens", type=click.IntRange(1), help="Tokens of an answer at most, reasoning included."),
-    option("--temperature", type=click.FloatRange(0), help="[default: the model's]"),
+    option("--temperature", type=Number(0), help="[default: the model's]"),
     top_p_option,
     sampling_seed_option,
     prices_option,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Function, stack
+from jobs.command import Function, Number, stack
 
 if TYPE_CHECKING:
     from actors.engines.json_service import Service
@@ -52,7 +52,7 @@ service_tier_option = option(
     "--service-tier", type=click.Choice(["auto", "default", "flex", "priority"]), help="The provider's tier."
 )
 reasoning_effort_option = option("--reasoning-effort", help="minimal, low, medium or high, as the model takes it.")
-top_p_option = option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="[default: the model's]")
+top_p_option = option("--top-p", type=Number(0, 1, min_open=True), help="[default: the model's]")
 sampling_seed_option = option(
     "--sampling-seed", type=int, help="Seed of the model's draws, where the server takes one."
 )
@@ -64,7 +64,7 @@ cache_option = option(
 )
 
 worker_engine_options = stack(
-    option("--gpus-per-engine", type=click.FloatRange(0), default=1, show_default=True, help="For vllm, sglang."),
+    option("--gpus-per-engine", type=Number(0), default=1, show_default=True, help="For vllm, sglang."),
     option(
         "--engine-option",
         "engine_options",
@@ -97,7 +97,7 @@ def pace_options(*concurrent: str, tries: str = "--max-attempts") -> Callable[..
         option(
             "--max-tokens-per-minute", type=click.IntRange(1), help="Prompt and the most answered, over all workers."
         ),
-        option("--max-cost", type=click.FloatRange(0, min_open=True), help="Stop before this many USD are exceeded."),
+        option("--max-cost", type=Number(0, min_open=True), help="Stop before this many USD are exceeded."),
         option(
             tries,
             "max_tries",
@@ -106,10 +106,10 @@ def pace_options(*concurrent: str, tries: str = "--max-attempts") -> Callable[..
             show_default=True,
             help="Tries of a request that fails.",
         ),
-        option("--request-timeout", type=click.FloatRange(1), help="Seconds for one try. [default: 600; flex: 1800]"),
+        option("--request-timeout", type=Number(1), help="Seconds for one try. [default: 600; flex: 1800]"),
         option(
             "--patience",
-            type=click.FloatRange(1),
+            type=Number(1),
             help="Seconds without any answer, after which the run stops. [default: 600; flex: 1800]",
         ),
         cache_option,

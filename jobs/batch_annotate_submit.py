@@ -9,7 +9,7 @@ import click
 
 from jobs.annotation_options import batch_model_options, question_options
 from jobs.asking_options import cache_option
-from jobs.command import BYTES, run, run_options, stack, verb
+from jobs.command import BYTES, Number, run, run_options, stack, verb
 
 if TYPE_CHECKING:
     from actors.engines.openai_batches import OpenAIBatches
@@ -44,7 +44,7 @@ batch_options = stack(
         help="Of an input file; the provider takes 200 MB.",
     ),
     # Only tests have a reason for another: what a server has made has to stand in its lists by then.
-    click.option("--settle-seconds", type=click.FloatRange(0), default=10.0, hidden=True),
+    click.option("--settle-seconds", type=Number(0), default=10.0, hidden=True),
     click.option(
         "--resubmit", is_flag=True, help="Ask again what has no answer and is in no batch that may still answer."
     ),

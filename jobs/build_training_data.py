@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import input_option, output_option, run, run_options, seed_option, verb
+from jobs.command import Number, input_option, output_option, run, run_options, seed_option, verb
 from jobs.executors import sandbox_options
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ gristmill build-training-data -d runs/a -o data/chat --format chat --max-per-tas
 )
 @click.option(
     "--validation-split",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     default=0.1,
     show_default=True,
     help="The share of tasks whose rows go to valid.",

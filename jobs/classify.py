@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jobs.command import input_option, output_option, run, run_options, text_option, verb
+from jobs.command import Number, input_option, output_option, run, run_options, text_option, verb
 
 EXAMPLES = """
 gristmill classify --url http://127.0.0.1:8000 --model quality -i data/raw -o data/scored
@@ -22,9 +22,7 @@ gristmill classify --url https://classifiers.example --api-key-file key.txt -i s
 @click.option("-c", "--column", default="prediction", show_default=True, help="The field to set.")
 @text_option
 @click.option("--api-key-file", help="A file that holds the API key. [default: the variable GRISTMILL_API_KEY]")
-@click.option(
-    "--patience", type=click.FloatRange(1), default=300.0, show_default=True, help="Seconds to wait for an endpoint."
-)
+@click.option("--patience", type=Number(1), default=300.0, show_default=True, help="Seconds to wait for an endpoint.")
 @run_options
 def command(**arguments: Any) -> Any:
     """Add to each row what a served classifier says of its text: the same bytes as infer-fasttext and infer-model2vec.

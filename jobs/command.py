@@ -6,6 +6,7 @@ GRISTMILL_DEBUG=1 adds the traceback.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -44,6 +45,16 @@ class Amount(click.ParamType[int | float]):
             self.fail(f"{value!r} is neither a count such as 1000 nor a fraction such as 0.05", param, ctx)
         if number < 0 or (isinstance(number, float) and number > 1):
             self.fail(f"{value} is out of range: a count from 0, or a fraction from 0.0 to 1.0", param, ctx)
+        return number
+
+
+class Number(click.FloatRange):
+    """A number within bounds; NaN and infinity, which a float may be, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number", param, ctx)
         return number
 
 

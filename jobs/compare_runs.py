@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import run, verb
+from jobs.command import Number, run, verb
 
 if TYPE_CHECKING:
     from pipelines.program_synthesis.power import Design, Variances
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipelines.program_synthesis.scores import RunScores
 
 REPEATS_SHOWN = (1, 3, 5, 10)
-SHARE = click.FloatRange(0, 1)
+SHARE = Number(0, 1)
 EXAMPLES = """
 gristmill compare-runs runs/old runs/new
 gristmill compare-runs runs/old runs/new --common --power
@@ -28,9 +28,7 @@ gristmill compare-runs --power --base-rate 0.2 --difference 5 --tasks 20 --repea
 @click.option("--common", is_flag=True, help="Leave out tasks that only one run has, and name them.")
 @click.option("--exclude-transductive", is_flag=True, help="Leave out programs that are held to spell the answer out.")
 @click.option("--power", is_flag=True, help="Tell how many tasks and repeats it takes to find a difference.")
-@click.option(
-    "--difference", type=click.FloatRange(0, 100, min_open=True), help="In points. [default: that of A and B, else 5]"
-)
+@click.option("--difference", type=Number(0, 100, min_open=True), help="In points. [default: that of A and B, else 5]")
 @click.option("--tasks", type=click.IntRange(2), help="Tasks that are planned. [default: those of the runs]")
 @click.option("--repeats", type=click.IntRange(1), help="Repeats that are planned. [default: those of the runs]")
 @click.option("--base-rate", type=SHARE, help="Without runs: the share of tasks that is solved, 0 to 1.")
@@ -57,7 +55,12 @@ def command(runs: tuple[str, ...], **arguments: Any) -> dict[str, Any]:
 
         comparison = compare_runs(scores[0], scores[1], *left_out)
         lines += _comparison_lines(comparison, runs)
-        found |= {"verdict": lines[0], **comparison.to_dict()}
+        missing = {name: list(each.missing) for name, each in zip(_names(runs), scores, strict=True) if each.missing}
+        lines[1:1] = [
+            f"  {name} is not finished: repeats {', '.join(map(str, numbers))} are missing"
+            for name, numbers in missing.items()
+        ]
+        found |= {"verdict": lines[0], "missing_runs": missing, **comparison.to_dict()}
         arguments["difference"] = arguments["difference"] or 100 * abs(comparison.headline.difference.value or 0)
     if arguments["power"]:
         plan, more = _power(scores, arguments)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jobs.command import input_option, output_option, run, run_options, text_option, verb
+from jobs.command import Number, input_option, output_option, run, run_options, text_option, verb
 
 EXAMPLES = """
 gristmill deduplicate-dataset -i data/raw -o data/unique
@@ -24,7 +24,7 @@ DEFAULTS = {"threshold": 0.8, "num_perm": 128, "ngram": 5}
 @click.option("--near", is_flag=True, help="Also remove near duplicates (MinHash over word n-grams).")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     help=f"With --near: Jaccard similarity from which texts are duplicates. [default: {DEFAULTS['threshold']}]",
 )
 @click.option(

@@ -73,6 +73,8 @@ def _json(text: str, place: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise CannotRead(f"{place} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise CannotRead(f"{place} is nested too deeply to be read") from error
 
 
 def _inputs(path: str) -> list[Any]:
@@ -90,13 +92,15 @@ def _told(execution: Any) -> dict[str, Any]:
 
 
 def _show(execution: Any) -> None:
+    from actors.sandboxes.warm import printable
+
     for number, outcome in enumerate(execution.outcomes, 1):
         said = json.dumps(outcome.value) if outcome.status == "ok" else outcome.message
         cut = said if len(said) <= SHOWN else f"{said[:SHOWN]}… ({len(said):,} characters; --json shows them all)"
         click.echo(f"input {number}: {outcome.status}, {outcome.cpu_ms:.1f} ms CPU: {cut}")
     if execution.output:
         click.echo("printed:")
-        click.echo(execution.output)
+        click.echo(printable(execution.output))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import click
 
-from jobs.command import BYTES, stack
+from jobs.command import BYTES, Number, stack
 
 if TYPE_CHECKING:
     from actors.program_executor import Executors
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ISOLATIONS = ("auto", "bubblewrap", "docker", "process")
 # A sandbox works for as long as a worker waits for it: together they take about one CPU.
 CPUS = 0.5
+LEAST_MEMORY = 1 << 20  # bytes
 
 sandbox_options = stack(
     click.option(
@@ -40,7 +41,7 @@ sandbox_options = stack(
     ),
     click.option(
         "--cpu-seconds",
-        type=click.FloatRange(0.01),
+        type=Number(0.01, 86_400),
         default=0.5,
         show_default=True,
         help="CPU time for each input; four times that on the clock.",
@@ -59,9 +60,14 @@ def sandbox_choice(arguments: dict[str, Any]) -> tuple[SandboxChoice, Limits]:
         raise click.UsageError(
             "--isolation process keeps no program from reading your files; for your own code add --unsafe-sandbox"
         )
+    runtime = arguments.pop("docker_runtime")
+    if runtime and isolation != "docker":
+        raise click.UsageError(f"--docker-runtime {runtime} is for --isolation docker: give that as well")
     packages = tuple(name.strip() for name in arguments.pop("program_packages").split(",") if name.strip())
     limits = Limits(cpu_seconds=arguments.pop("cpu_seconds"), memory=arguments.pop("memory"))
-    return SandboxChoice(isolation, packages, arguments.pop("docker_runtime"), limits.memory), limits
+    if limits.memory < LEAST_MEMORY:
+        raise click.UsageError(f"--memory {limits.memory} bytes is less than any program takes: give at least 1MiB")
+    return SandboxChoice(isolation, packages, runtime, limits.memory), limits
 
 
 @contextmanager

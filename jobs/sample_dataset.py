@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jobs.command import BYTES, input_option, output_option, run, run_options, seed_option, verb
+from jobs.command import BYTES, Number, input_option, output_option, run, run_options, seed_option, verb
 
 EXAMPLES = """
 gristmill sample-dataset -i data/raw -o data/sample --target-size 1GB
@@ -20,7 +20,7 @@ gristmill sample-dataset -i data/raw -o data/tenth --sampling-rate 0.1
 @click.option(
     "-t", "--target-size", type=BYTES, help="Uncompressed bytes to keep: 1GB and 1GiB are 1024³, 1gB is 1000³."
 )
-@click.option("-r", "--sampling-rate", type=click.FloatRange(0, 1), help="Share of the rows to keep.")
+@click.option("-r", "--sampling-rate", type=Number(0, 1), help="Share of the rows to keep.")
 @seed_option
 @run_options
 def command(**arguments: Any) -> Any:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipelines.program_synthesis.scores import RunScores
 
 SCORES, REPORT = "scores.json", "report.html"
+# A run's own files tell of all attempts; scores that leave some out lie beside them.
+SCORES_WITHOUT, REPORT_WITHOUT = "scores-without-transductive.json", "report-without-transductive.html"
 EXAMPLES = """
 gristmill score-run runs/demo
 gristmill score-run runs/demo --exclude-transductive
@@ -36,7 +38,8 @@ def command(
 ) -> RunScores:
     """Score the run of run-tasks in RUN_DIR: pass@2 by two votes, oracle, pass@k, rates of failures, with intervals.
 
-    Writes scores.json and report.html into RUN_DIR. Of a run that is under way or was killed, the repeats that are
+    Writes scores.json and report.html into RUN_DIR; with --exclude-transductive, scores-without-transductive.json and
+    report-without-transductive.html. Of a run that is under way or was killed, the repeats that are
     finished are scored, and the missing ones named. A task without a usable attempt counts as not solved.
     """
     from jobs.job import summary_text
@@ -72,7 +75,7 @@ def write_scores(
     missing: Sequence[int] = (),
     exclude_transductive: bool = False,
 ) -> RunScores:
-    """Score attempts at `tasks`, all that were asked for, and write scores.json and report.html.
+    """Score attempts at `tasks`, all that were asked for, and write the scores and the report (see `written`).
 
     `runs` are the finished repeats, by default those that have attempts. Equal attempts give equal files.
     """
@@ -81,9 +84,15 @@ def write_scores(
 
     made = [without_response(attempt) for attempt in attempts]
     scores = score_run(made, tasks, runs=runs, missing=missing, exclude_transductive=exclude_transductive)
-    output.publish(REPORT, synthesis_report(scores, made, tasks, config).encode())
-    output.publish(SCORES, scores.to_json())
+    scores_name, report_name = written(scores)
+    output.publish(report_name, synthesis_report(scores, made, tasks, config).encode())
+    output.publish(scores_name, scores.to_json())
     return scores
+
+
+def written(scores: RunScores) -> tuple[str, str]:
+    """The names of the files that hold the scores and their report."""
+    return (SCORES_WITHOUT, REPORT_WITHOUT) if scores.exclude_transductive else (SCORES, REPORT)
 
 
 def scores_summary(output: Storage, scores: RunScores) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def scores_summary(output: Storage, scores: RunScores) -> dict[str, Any]:
         **missing,
         "attempts": scores.attempts,
         **left_out,
-        "report": f"{output.url}/{REPORT}",
+        "report": f"{output.url}/{written(scores)[1]}",
         "tables": scores.tables(),
     }
 

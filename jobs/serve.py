@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from jobs.command import run, verb
+from jobs.command import Number, run, verb
 
 EXAMPLES = """
 gristmill serve --model quality=quickstart/models/fasttext
@@ -48,9 +48,7 @@ NAMED = Named()
     "--replicas", type=click.IntRange(1), default=1, show_default=True, help="Processes; each fills one core."
 )
 @click.option("--max-wait-ms", type=click.IntRange(1), help="Refuse what would wait for longer. [default: 50]")
-@click.option(
-    "--reload-seconds", type=click.FloatRange(0), help="Look for new models so often; 0: never. [default: 10]"
-)
+@click.option("--reload-seconds", type=Number(0), help="Look for new models so often; 0: never. [default: 10]")
 @click.option("--endpoint-url", help="Endpoint for s3:// paths (MinIO, Swift, R2 …).")
 @click.option("--print-config", is_flag=True, help="Print the configuration for `serve deploy`, and serve nothing.")
 def command(**arguments: Any) -> None:

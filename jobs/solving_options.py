@@ -23,7 +23,7 @@ from jobs.asking_options import (
     top_p_option,
     worker_engine_options,
 )
-from jobs.command import seed_option, stack
+from jobs.command import Number, seed_option, stack
 
 if TYPE_CHECKING:
     from actors.engine_choice import EngineChoice
@@ -78,10 +78,10 @@ solver_model_options = stack(
     option("--no-think", is_flag=True, help="Tell the chat template enable_thinking = false."),
     reasoning_effort_option,
     option("--max-tokens", "--max-new-tokens", "max_new_tokens", type=click.IntRange(1), help="Of an answer at most."),
-    option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True),
+    option("--temperature", type=Number(0), default=1.0, show_default=True),
     option(
         "--min-p",
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         help=f"Leave out tokens less likely than so much of the likeliest. [default: {MIN_P}; OpenAI's has none]",
     ),
     top_p_option,

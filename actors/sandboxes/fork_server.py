@@ -51,6 +51,7 @@ HEAD = 64
 MESSAGE = 300  # characters of a message
 DEEPEST = 64  # levels of a result
 PIPE = 1 << 16  # bytes that a pipe holds
+LONGEST_WAIT = 3600.0  # seconds; poll counts milliseconds in 32 bits
 
 # Exit statuses of a child that has not run a program.
 HOST_HAS_GONE, NO_FILTER_TO_BE_HAD, DEFECT = 100, 101, 102
@@ -351,15 +352,15 @@ def watch(setup: Setup, pid: int, pidfd: int, output: int, shared: mmap.mmap, he
     poller.register(pidfd, select.POLLIN)
     poller.register(output, select.POLLIN)
     while True:
-        _, _, cpu_then, clock_then = STATE.unpack_from(shared)
+        state = shared[: STATE.size]
+        _, _, cpu_then, clock_then = STATE.unpack(state)
         cpu, clock = cpu_seconds_of(pid), time.monotonic()
-        left = min(
-            cpu_limit - (cpu - cpu_then),
-            wall_limit - (clock - clock_then),
-            # The program may lie about when an input began: all of them together end in any case.
-            cpu_limit * (inputs + 1) - (cpu - first_cpu),
-            wall_limit * (inputs + 1) - (clock - began),
-        )
+        left_for_this = min(cpu_limit - (cpu - cpu_then), wall_limit - (clock - clock_then))
+        # The program may lie about when an input began: all of them together end in any case.
+        left_for_all = min(cpu_limit * (inputs + 1) - (cpu - first_cpu), wall_limit * (inputs + 1) - (clock - began))
+        if not left_for_this > 0 and left_for_all > 0 and state != shared[: STATE.size]:
+            continue  # this one began before the last look, and was over when the clocks were read
+        left = min(left_for_this, left_for_all, LONGEST_WAIT)
         if not left > 0:
             return Watched(TIMEOUT, printed, clock - began)
         ready = [descriptor for descriptor, _ in poller.poll(math.ceil(left * 1000))]

@@ -23,7 +23,7 @@ from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken,
 SHARED_BYTES = 64 << 20  # room for the results of one request, taken as it is used
 GRACE = 10.0  # seconds beyond a program's own limits after which the sandbox counts as stuck
 MESSAGE = 400
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _STATUS: dict[int, Status] = {
     wire.OK: "ok",
@@ -70,14 +70,14 @@ class WarmSandbox:
     ) -> Execution:
         """See `contract.Sandbox`. `unfiltered` leaves the system call filter away, for the test at start alone."""
         outcomes: list[Outcome] = []
-        output = ""
+        printed = b""
         at_once = max(1, SHARED_BYTES // (limits.result_bytes + wire.FRAME.size))
         while len(outcomes) < len(inputs):
             rest = inputs[len(outcomes) : len(outcomes) + at_once]
             reply = self._ask(program, function, rest, limits, unfiltered)
             outcomes += _outcomes(reply, len(rest), limits)
-            output += reply.printed.decode("utf-8", "replace")[: limits.output_bytes - len(output)]
-        return Execution(tuple(outcomes), output)
+            printed += reply.printed[: limits.output_bytes - len(printed)]
+        return Execution(tuple(outcomes), printed.decode("utf-8", "replace"))
 
     def close(self) -> None:
         self._end()
@@ -146,7 +146,12 @@ def _returned(status: Status, payload: bytes, cpu: float, wall: float, limits: L
 
 def _line(text: bytes) -> str:
     """A program's own words in one line that a terminal can show."""
-    return _UNPRINTABLE.sub("\ufffd", " ".join(text.decode("utf-8", "replace")[:MESSAGE].split()))
+    return printable(" ".join(text.decode("utf-8", "replace")[:MESSAGE].split()))
+
+
+def printable(text: str) -> str:
+    """A program's own words without what commands a terminal; lines and tabs stay."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _ended(reply: _Reply, limits: Limits) -> Outcome:

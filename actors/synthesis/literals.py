@@ -21,6 +21,7 @@ OTHER = 0xFF
 """Stands in a run of digits for what is no colour: a negative number, a number of two digits."""
 
 _STEPS = 50_000  # of working out, over a whole program
+_WEIGHED = 2_000_000  # elements and characters of the lists that are worked out, over a whole program
 _LONGEST = 4_096  # elements of a container that is worked out
 _MOST_DIGITS = 200_000
 _LARGEST = 10**15
@@ -79,7 +80,7 @@ _FAILURES = (_Unknown, ArithmeticError, LookupError, TypeError, ValueError)
 class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self.program = Program(tree)
-        self.steps = 0
+        self.steps = self.weighed = 0
         stores = Counter(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
         self.bound_once = {name for name, count in stores.items() if count == 1}
         self.scope: Scope = {}
@@ -119,11 +120,26 @@ class _Reader:
 
     def _value(self, node: ast.expr, scope: Scope) -> Any:
         """The value of a constant expression: numbers, strings and lists. Raises one of _FAILURES."""
+        if self.steps > _STEPS:
+            raise _Unknown
         value = self._worked_out(node, scope)
         self.steps += len(value) if isinstance(value, list | str) else 1
         if self.steps > _STEPS:
             raise _Unknown
+        if isinstance(value, list):
+            self._weigh(value)
         return value
+
+    def _weigh(self, value: list[Any]) -> None:
+        """Bound what is written out later: lists in lists may be the same one many times over."""
+        ahead: list[Any] = [value]
+        while ahead:
+            each = ahead.pop()
+            self.weighed += 1 + (len(each) if isinstance(each, str) else 0)
+            if self.weighed > _WEIGHED:
+                raise _Unknown
+            if isinstance(each, list):
+                ahead.extend(each)
 
     def _worked_out(self, node: ast.expr, scope: Scope) -> Any:
         match node:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 FUNCTION = "transform"
 
 _THOUGHT_ENDS = "</think>"
-_FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`]*)")
+_FENCE = re.compile(r"(?P<indent>[ \t]*+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^`]*)")
 _LANGUAGES = ("python", "py", "python3")
 _DEFINITION = re.compile(rf"^[ \t]*def[ \t]+{FUNCTION}\b", re.MULTILINE)
 # Markdown's own measure: an end that stands further in than this is part of what it would end.

@@ -22,7 +22,9 @@ def beta_parameters(accuracy: float, tried: int) -> tuple[float, float]:
 
 
 def improvable(earlier: Sequence[Attempt]) -> list[Attempt]:
-    """The attempts whose programs ran and are not right on every training pair yet; of equal programs, the first."""
+    """The attempts whose programs ran, also those that are right on every training pair: the answer to a test may still
+    be wrong. Of equal programs, the first.
+    """
     first: dict[str, Attempt] = {}
     for attempt in earlier:
         if attempt.program is not None and attempt.status in RAN:

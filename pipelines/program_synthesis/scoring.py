@@ -120,6 +120,10 @@ def _check_marks(attempt: Attempt, task: Task) -> None:
                 f"{_place(attempt)} has results for {len(marks)} {name} pairs, the task has {len(pairs)}: "
                 "these are not the tasks that the run was made on"
             )
+        if len(marks) != len(predicted):
+            raise Unscorable(
+                f"{_place(attempt)} has {len(marks)} marks and {len(predicted)} predictions for {name} pairs"
+            )
         for number, (mark, guess, pair) in enumerate(zip(marks, predicted, pairs, strict=False), 1):
             if mark.correct != (guess == pair.output):
                 raise Unscorable(

@@ -193,6 +193,58 @@ def test_calls_beyond_the_queue_are_refused_and_those_that_wait_end_with_the_exe
         executor.run("", "transform", [4])
 
 
+def test_calls_that_are_given_up_take_nothing_from_others_nor_from_the_end(executor_of: Any) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(program: str, value: Any) -> Outcome:
+        begun.set()
+        assert go.wait(30)
+        return Outcome("ok", value)
+
+    executor = executor_of(ScriptedChoice(slow))
+
+    async def scene() -> Execution:
+        running = asyncio.ensure_future(executor.execute("", "transform", [0]))
+        await asyncio.to_thread(begun.wait, 30)
+        waiting = asyncio.ensure_future(executor.execute("", "transform", [1]))
+        await asyncio.sleep(0)
+        for each in (running, waiting):
+            each.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        go.set()
+        answer = await asyncio.wait_for(executor.execute("", "transform", [2]), 30)
+        begun.clear()
+        go.clear()
+        last = [asyncio.ensure_future(executor.execute("", "transform", [n])) for n in (3, 4)]
+        await asyncio.to_thread(begun.wait, 30)
+        last[1].cancel()
+        await asyncio.gather(last[1], return_exceptions=True)
+        closing = asyncio.create_task(asyncio.to_thread(executor.close))
+        go.set()
+        await asyncio.wait_for(closing, 30)
+        assert (await last[0]).outcomes == (Outcome("ok", 3),)
+        return answer
+
+    assert asyncio.run(scene()).outcomes == (Outcome("ok", 2),)
+    assert health(executor).programs == 3
+
+
+def test_a_sandbox_that_cannot_even_be_closed_is_replaced_all_the_same(executor_of: Any) -> None:
+    class CloseFails(ScriptedSandbox):
+        def close(self) -> None:
+            raise RuntimeError("close failed")
+
+    class Choice(ScriptedChoice):
+        def start(self) -> Any:
+            return starts.pop(0)
+
+    starts = [CloseFails(broken), ScriptedSandbox(reversing)]
+    executor = executor_of(Choice(reversing))
+    with pytest.raises(RuntimeError, match="close failed"):
+        executor.run(REVERSE, "transform", [[[1, 2]]])
+    assert executor.run(REVERSE, "transform", [[[1, 2]]]).outcomes[0].value == [[2, 1]]
+
+
 # Real sandboxes
 
 needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")

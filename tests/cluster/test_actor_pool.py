@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,26 @@ class Worker:
 def test_the_way_to_a_pool_is_picklable_and_counts_anew() -> None:
     pool: Any = pickle.loads(pickle.dumps(ActorPool(("a", "b"), "thing", 4)))
     assert (pool.names, pool.what, pool.calls_each) == (("a", "b"), "thing", 4)
+
+
+@pytest.mark.parametrize("death", ["OutOfMemoryError", "NodeDiedError", "WorkerCrashedError"])
+def test_however_ray_tells_of_a_death_the_member_is_lost(death: str) -> None:
+    import ray
+
+    error = getattr(ray.exceptions, death)
+
+    class Remote:
+        async def remote(self, *_: Any) -> None:
+            raise error("killed")
+
+    class Dead(ActorPool):
+        def _actor(self, name: str) -> Any:
+            return SimpleNamespace(call=Remote())
+
+    with pytest.raises(MemberLost, match="the worker died"):
+        asyncio.run(Dead(("a",), "worker", 1).call("pid"))
+    with pytest.raises(PoolLost, match="a worker does not start"):
+        asyncio.run(Dead(("a",), "worker", 1).call_all("pid"))
 
 
 @pytest.mark.ray

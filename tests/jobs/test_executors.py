@@ -41,6 +41,29 @@ def test_the_process_sandbox_has_to_be_called_unsafe() -> None:
     assert choice.resolved == "process"
 
 
+def test_a_runtime_is_not_asked_for_in_vain() -> None:
+    for isolation in ("auto", "bubblewrap"):
+        with pytest.raises(click.UsageError, match="--docker-runtime runsc is for --isolation docker"):
+            sandbox_choice(GIVEN | {"isolation": isolation, "docker_runtime": "runsc"})
+
+
+@pytest.mark.parametrize("given", [["--cpu-seconds", "nan"], ["--cpu-seconds", "inf"], ["--cpu-seconds", "1e9"]])
+def test_limits_that_are_none_are_a_wrong_use(given: list[str], tmp_path: Path) -> None:
+    found = run(tmp_path, "--input", "1", *given)
+    assert found.exit_code == 2 and "--cpu-seconds" in found.output
+
+
+def test_less_memory_than_any_program_takes_is_a_wrong_use(tmp_path: Path) -> None:
+    found = run(tmp_path, "--input", "1", "--memory", "1kB")
+    assert found.exit_code == 2 and "give at least 1MiB" in found.output
+
+
+def test_a_program_does_not_command_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text("def transform(grid):\n    print('\\x1b]0;mine\\x07\\tred')\n    return 1\n")
+    found = run(tmp_path, "--program", str(tmp_path / "loud.py"), "--input", "1")
+    assert "\ufffd]0;mine\ufffd\tred" in found.output and "\x1b" not in found.output
+
+
 def run(tmp_path: Path, *arguments: str) -> Any:
     (tmp_path / "turn.py").write_text(TURN)
     unboxed = ["--isolation", "process", "--unsafe-sandbox"]
@@ -69,6 +92,7 @@ def test_the_outcomes_come_as_json_with_status_0_where_all_is_well(tmp_path: Pat
     [
         ("{}", "inputs.json holds no list of inputs but one dict: put it in brackets"),
         ("[1,", "inputs.json is not JSON: "),
+        ("[" * 100_000, "inputs.json is nested too deeply to be read"),
         (None, "inputs.json cannot be read: No such file or directory"),
     ],
 )

@@ -61,6 +61,11 @@ def test_transductive_attempts_are_left_out_where_asked(tmp_path):
     assert orjson.loads(call("score-run", run, "--json").output)["figures"]["oracle"]["mean"]["value"] == 0.5
     found = orjson.loads(call("score-run", run, "--json", "--exclude-transductive").output)
     assert found["figures"]["oracle"]["mean"]["value"] == 0
+    # The run's own files go on telling of all attempts.
+    kept, beside = (orjson.loads((run / f"scores{name}.json").read_bytes()) for name in ("", "-without-transductive"))
+    assert kept["figures"]["oracle"]["mean"]["value"] == 0.5
+    assert beside == found
+    assert (run / "report.html").exists() and (run / "report-without-transductive.html").exists()
 
 
 def test_the_dataset_may_have_moved(runs, tmp_path):
@@ -100,6 +105,13 @@ def test_the_better_run_is_named(runs):
     back = orjson.loads(call("compare-runs", *runs[::-1], "--json").output)
     assert back["verdict"].startswith("new is better by 83.3 points [")
     assert back["differences"][0]["outcome"] == "worse"
+
+
+def test_a_run_that_is_not_finished_is_named_in_a_comparison(runs, tmp_path):
+    half = write_run(tmp_path / "half", TASKS, made(3, 1), 3)
+    found = call("compare-runs", runs[0], half)
+    assert "  half is not finished: repeats 2, 3 are missing" in found.output.splitlines()
+    assert orjson.loads(call("compare-runs", runs[0], half, "--json").output)["missing_runs"] == {"half": [2, 3]}
 
 
 def test_runs_that_cannot_be_told_apart_are_said_to_be_so(tmp_path):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -125,6 +126,32 @@ def test_the_parent_never_reads_a_state_that_is_half_written() -> None:
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
     assert least >= 1.0
+
+
+def test_an_input_that_ends_while_the_clocks_are_read_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent may lose the processor between its look at the state and its look at the clocks."""
+    shared = mmap.mmap(-1, 4096)
+    results = wire.Results(shared)
+    results.enter(2, 0.0, time.monotonic() - 0.5)
+    looks = 0
+
+    def cpu_seconds_of(pid: int) -> float:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # the first is for all inputs
+            results.enter(3, 0.7, time.monotonic())
+        return 0.7
+
+    monkeypatch.setattr(wire, "cpu_seconds_of", cpu_seconds_of)
+    host, _host = os.pipe()
+    ended, _ended = os.pipe()
+    output, printing = os.pipe()
+    os.write(_ended, b"x")  # the program ends at the next look
+    setup: Any = SimpleNamespace(host_in=host)
+    header = (0, 2, 0.6, 60.0, 0, 0, 100, 0, 0, 0)
+    assert wire.watch(setup, 0, ended, output, shared, header).how == wire.ENDED
+    for descriptor in (host, _host, ended, _ended, output, printing):
+        os.close(descriptor)
 
 
 def test_all_parts_are_written_although_a_pipe_takes_few_at_once() -> None:

@@ -37,6 +37,12 @@ def test_answers_without_a_program(text: str) -> None:
     assert extract_program(text) is None
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("line", ["~~~" + " " * 1_000_000 + "`", "~" * 1_000_000 + "`", " " * 1_000_000 + "`"])
+def test_a_line_that_is_nearly_a_fence_takes_no_longer_than_it_is_long(line: str) -> None:
+    assert extract_program(f"{line}\n{block(GOOD)}") == GOOD
+
+
 def test_a_block_that_never_ends_counts() -> None:
     assert extract_program(f"Here:\n```python\n{GOOD}") == GOOD
     assert extract_program(f"Here:\n```python\n{OTHER}\n\nand now\n```python\n{GOOD}\n```") == GOOD

@@ -170,8 +170,11 @@ def test_expected_outputs_are_no_evidence():
     "program",
     ["def f(:", "\0", "x = " + "(" * 5000, "x = 9 ** 9 ** 9 ** 9", "x = [0] * 10 ** 12", "x = 1 << 10 ** 9", "x = 1 // 0",
      "x = [[[i for i in range(900)] for i in range(900)] for i in range(900)]", "x = {**{}, 1: 2}", "x = [][3]",
-     "x = '%999999999d' % 1", "x = [[0] * 4096 for i in range(4096)]", "e = [0] * 4000\nd = [e] * 4000\nx = [d] * 4000"],
+     "x = '%999999999d' % 1", "x = [[0] * 4096 for i in range(4096)]", "e = [0] * 4000\nd = [e] * 4000\nx = [d] * 4000",
+     "a = [[]] * 4096\nb = [a] * 4096\nc = [b] * 4096\nd = [c] * 4096", "a = [[0] * 4096] * 4096\nx = str([a] * 99)",
+     "".join(f"v{n} = {n}\n" for n in range(9_000)) + "x = [[i for i in range(900)] for i in range(900)]"],
 )  # fmt: skip
+@pytest.mark.timeout(20)
 def test_hostile_sources_are_read_within_bounds(program: str):
     assert static_reason(program, [ANSWERS[0]]) is None
 

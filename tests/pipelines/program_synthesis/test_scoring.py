@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -186,6 +187,13 @@ def test_an_attempt_that_is_there_twice_is_refused():
 def test_a_run_is_not_scored_against_other_tasks_than_it_was_made_on(other, said):
     with pytest.raises(Unscorable, match=said):
         scored([attempt(ONE, 1, 1, train=[A, B], test=[A])], [other])
+
+
+@pytest.mark.parametrize("absent", [{"predicted_test": ()}, {"test": ()}, {"predicted_train": ()}])
+def test_marks_without_predictions_and_predictions_without_marks_are_refused(absent):
+    whole = attempt(ONE, 1, 1, train=[A, B], test=[A])
+    with pytest.raises(Unscorable, match=r"run 1, task 'one', attempt 1 has [012] marks and [012] predictions"):
+        scored([msgspec.structs.replace(whole, **absent)], [ONE])
 
 
 def test_nothing_to_score_is_said():
