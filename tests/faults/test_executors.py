@@ -11,13 +11,30 @@ import pytest
 
 from actors.program_executor import Executors, ProgramExecutor
 from actors.sandboxes.choice import SandboxChoice
-from cluster.actor_pool import actor_pool
+from cluster.actor_pool import ActorPool, MemberLost, actor_pool
 
 pytestmark = [
     pytest.mark.component,
     pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed"),
 ]
 CALLERS, PROGRAMS, KILLS = 32, 20, 4
+
+
+class CountingPool(ActorPool):
+    """Counts the programs that lost their executor under them."""
+
+    lost = 0
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return await super().call(method, *arguments)
+        except MemberLost:
+            self.lost += method.startswith("execute")
+            raise
+
+    @classmethod
+    def over(cls, pool: ActorPool) -> CountingPool:
+        return cls(pool.names, pool.what, pool.calls_each)
 
 
 def test_every_program_ends_with_its_own_outcome_whoever_is_killed(ray_session: Any) -> None:
@@ -41,8 +58,15 @@ def test_every_program_ends_with_its_own_outcome_whoever_is_killed(ray_session: 
         await asyncio.gather(killer(executors.pool.names), *(caller(number, executors) for number in range(CALLERS)))
 
     choice = SandboxChoice("bubblewrap")
-    with actor_pool("killed-executors", "program executor", lambda: ProgramExecutor(choice), 2, 0) as pool:
-        asyncio.run(scene(Executors(pool)))
+
+    # Sandboxes are replaced all the while too.
+    def made() -> ProgramExecutor:
+        return ProgramExecutor(choice, recycle_after=25)
+
+    with actor_pool("killed-executors", "program executor", made, 2, 0) as pool:
+        counting = CountingPool.over(pool)
+        asyncio.run(scene(Executors(counting)))
+    assert counting.lost > 0
 
 
 def test_programs_that_were_sent_together_do_not_suffer_for_each_other(ray_session: Any) -> None:
@@ -60,4 +84,6 @@ def test_programs_that_were_sent_together_do_not_suffer_for_each_other(ray_sessi
 
     choice = SandboxChoice("bubblewrap")
     with actor_pool("killed-batches", "program executor", lambda: ProgramExecutor(choice), 2, 0) as pool:
-        asyncio.run(scene(Executors(pool)))
+        counting = CountingPool.over(pool)
+        asyncio.run(scene(Executors(counting)))
+    assert counting.lost > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from actors.program_executor import ProgramExecutor
 from actors.sandboxes import docker as docker_sandbox
-from actors.sandboxes.contract import DEFAULT_LIMITS, SandboxBroken, SandboxUnusable
+from actors.sandboxes.choice import SandboxChoice
+from actors.sandboxes.contract import DEFAULT_LIMITS, Limits, SandboxBroken, SandboxUnusable
 from actors.sandboxes.docker import LABEL, DockerChannel, remove_orphans
 from actors.sandboxes.owner import owner
 
@@ -142,6 +146,24 @@ def test_a_container_that_is_killed_in_mid_call_breaks_the_sandbox_quickly(clien
     assert time.monotonic() - began < 60  # of the 400 that the program had
     assert killer.wait() == 0
     sandbox.close()
+    wait_until(lambda: owned_by(client, owner()) == [])
+
+
+@pytest.mark.component
+def test_a_container_that_is_killed_in_mid_call_costs_no_program_its_outcome(client: Any) -> None:
+    executor = ProgramExecutor(SandboxChoice("docker"))
+    try:
+        executor.run(KNOWN, "transform", [[[1]]])  # the container is there, and has proved that it isolates
+        (container,) = owned_by(client, owner())
+        slow = "import time\ndef transform(grid):\n    time.sleep(1)\n    return grid\n"
+        with ThreadPoolExecutor(1) as caller:
+            call = caller.submit(executor.run, slow, "transform", [[[7]]], Limits(cpu_seconds=5))
+            time.sleep(0.3)
+            client.kill(container)
+            assert call.result(120).outcomes[0].value == [[7]]
+        assert asyncio.run(executor.health()).broken == 1
+    finally:
+        executor.close()
     wait_until(lambda: owned_by(client, owner()) == [])
 
 
