@@ -21,6 +21,7 @@ from actors.engine_choice import EngineChoice
 from actors.engines.contract import Category, Completion, Engine, Message, Request, RequestFailed
 from actors.prices import NANO
 from actors.questions import Question, Questions
+from actors.special_tokens import neutralize
 from cluster.errors import Halt
 from cluster.resources import Resources
 from cluster.rows import Failure, Rows
@@ -104,7 +105,7 @@ class AnnotateRows(AsyncStage):
             except InvalidAnswer as error:
                 if len(completions) > self.max_repairs:
                     raise _Unanswered(Category.INVALID, str(error), completions) from error
-                request = _repair(request, completion, str(error))
+                request = self._repair(request, completion, str(error))
             except RequestFailed as error:
                 raise _Unanswered(error.category, error.detail, completions) from error
 
@@ -117,6 +118,19 @@ class AnnotateRows(AsyncStage):
         if not completion.text.strip():
             raise InvalidAnswer("the answer is empty")
         return self._check.check(completion.text)
+
+    def _repair(self, request: Request, completion: Completion, problem: str) -> Request:
+        """The question again, with the last answer and what is wrong with it; earlier repairs are left out.
+
+        Each is a draw of its own: a model that says the same again would otherwise get the same question again, and
+        the journal would answer it.
+        """
+        is_again = len(request.messages) >= 3
+        asked = request.messages[:-2] if is_again else request.messages
+        # What a row's text made the model say can open a turn no more than the text itself.
+        said, _ = neutralize(completion.text, self.questions.special_tokens)
+        messages = (*asked, Message("assistant", said or "(nothing)"), Message("user", REPAIR.format(problem=problem)))
+        return msgspec.structs.replace(request, messages=messages, sample=request.sample + is_again)
 
     def _failure(self, failed: _Unanswered) -> Failure:
         evidence: dict[str, Any] = {"category": str(failed.category), "prompt": self._prompt_name()}
@@ -167,13 +181,6 @@ class AnnotateRows(AsyncStage):
             rows.count("truncated texts")
         if question.neutralized:
             rows.count("texts with special tokens")
-
-
-def _repair(request: Request, completion: Completion, problem: str) -> Request:
-    """The question again, with the last answer and what is wrong with it; earlier repairs are left out."""
-    asked = request.messages if len(request.messages) < 3 else request.messages[:-2]
-    said = Message("assistant", completion.text or "(nothing)")
-    return msgspec.structs.replace(request, messages=(*asked, said, Message("user", REPAIR.format(problem=problem))))
 
 
 def _halts_last(error: BaseException) -> bool:

@@ -51,6 +51,10 @@ class AnswerCheck:
             raise InvalidAnswer(_violations(validator, answer))
         if self._score is not None:
             self._check_score(answer, self._score)
+        try:
+            orjson.dumps(answer)  # which takes less than its reader does
+        except TypeError:
+            raise InvalidAnswer("the answer is nested too deeply") from None
         return answer
 
     def _check_score(self, answer: dict[str, Any], score: Score) -> None:

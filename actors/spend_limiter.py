@@ -216,6 +216,19 @@ class SpendLimiter:
 
     # What outlives the actor
 
+    @staticmethod
+    def used_before(storage: Storage) -> int:
+        """What the limiters whose state lies in `storage` had let their clients use, in nano-dollars.
+
+        With what was lost on the way, and what was under way when they were killed: a provider may bill it.
+        """
+        states = [
+            msgspec.json.decode(storage.read(entry.name), type=_State)
+            for entry in storage.list()
+            if entry.name.endswith(".json")
+        ]
+        return sum(each.spent + each.reserved for state in states for each in state.clients.values())
+
     def _forget_the_lost(self, visitor: str, now: float) -> None:
         self._alive += min(max(now - self._visited, 0.0), BREATH)
         self._visited = now

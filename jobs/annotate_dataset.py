@@ -17,7 +17,7 @@ from jobs.annotation_options import (
     model_options,
     question_options,
 )
-from jobs.asking_options import limits, service, worker_engine_options
+from jobs.asking_options import check_engine_options, limits, service, worker_engine_options
 from jobs.command import run, run_options, stack, verb
 
 EXAMPLES = """
@@ -63,6 +63,8 @@ def command(**arguments: Any) -> Any:
     inputs, output = arguments.pop("input_dirs"), arguments.pop("output_dir")
     is_dry = arguments.pop("dry_run")
     if engine == EMBEDDED:
+        if is_dry:
+            raise click.UsageError("--dry-run: the static-analysis engine asks nobody and costs nothing; leave it out")
         from jobs.embedded_annotation import annotate
 
         return annotate(arguments, inputs, output, options)
@@ -70,6 +72,7 @@ def command(**arguments: Any) -> Any:
         raise click.UsageError(f"--engine {engine} needs --model-name")
     if arguments["base_url"] and engine not in ("openai", "sglang"):
         raise click.UsageError(f"--engine {engine} loads the model in its workers; --base-url is for openai and sglang")
+    check_engine_options(engine, arguments)
     question = asked(arguments)
     if is_dry:
         from jobs.annotation_estimate import estimate

@@ -35,9 +35,10 @@ def estimate(arguments: Mapping[str, Any], question: Asked, inputs: Sequence[str
             "prompt_tokens": counts["prompt tokens"],
             "tokens_counted": method,
         }
-        return finish_looking(
-            job, None, **found, **money(arguments, found, question.prices), **least_time(arguments, found)
-        )
+        found |= money(arguments, found, question.prices) | least_time(arguments, found)
+        if repairs := arguments["max_repairs"]:
+            found["not_counted"] = f"up to {repairs} repairs of each answer that is not valid (--max-repairs)"
+        return finish_looking(job, None, **found)
 
 
 def _counting(arguments: Mapping[str, Any], question: Asked) -> tuple[CountTokens, str]:

@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cluster.errors import GristmillError
+
 if TYPE_CHECKING:
     from actors.engine_choice import EngineChoice
     from cluster.resources import Resources
@@ -30,11 +32,17 @@ class Asking:
         return spending_of(self.journal, self.run).told()
 
 
+class AlreadyAsking(GristmillError):
+    """Another process works on this run: two would hold the limits, and the budget, each for itself."""
+
+
 @contextmanager
 def asking(job: Job, choice: EngineChoice, cache_location: str | None, gpus: float) -> Iterator[Asking]:
     """Within, the workers can ask. Where the budget ends it is said what was spent; a run that could not ask anything is
-    taken back. Raises EngineUnusable, BudgetSpent.
+    taken back. Raises EngineUnusable, BudgetSpent, AlreadyAsking.
     """
+    from actors.spend_limiter import SpendLimiter
+    from cluster.lock import locked
     from cluster.storage import open_storage
     from jobs.engines import resources
     from jobs.spending import shared_limiter, spending_of
@@ -44,12 +52,17 @@ def asking(job: Job, choice: EngineChoice, cache_location: str | None, gpus: flo
     journal = open_storage(cache_location, job.options.endpoint_url) if cache_location else own
     journal.check_writable()
     session = job.connected()
+    state = job.output.child(job.step("limiter").folder)
     with ExitStack() as stack:
+        if not stack.enter_context(locked(state, "lock")):
+            raise AlreadyAsking(
+                f"{job.output.url}: the same command is at work on this run already, and both would ask and pay; wait "
+                "for its end, or stop it"
+            )
         stack.enter_context(_explained(job, journal))
         choice = replace(choice, journal=journal, run=run)
         if choice.service is not None:  # others are bounded by themselves
-            state = job.output.child(job.step("limiter").folder)
-            before = spending_of(journal, run).cost
+            before = max(spending_of(journal, run).cost, SpendLimiter.used_before(state))
             limiter = stack.enter_context(shared_limiter(choice.limits, state, run, before, job.display))
             choice = replace(choice, limiter=limiter)
         yield Asking(choice, resources(choice, session, job.options.num_workers, gpus), journal, run)
@@ -65,7 +78,10 @@ def _explained(job: Job, journal: Storage) -> Iterator[None]:
         yield
     except BudgetSpent as error:
         spent = spending_of(journal, job.run.identity)
-        raise BudgetSpent(f"{error} ({spent.answers:,} answers for {dollars(spent.cost)} so far)") from error
+        unknown = f", and {spent.unpriced:,} of them without a word on their tokens" if spent.unpriced else ""
+        raise BudgetSpent(f"{error} ({spent.answers:,} answers for {dollars(spent.cost)} so far{unknown})") from error
     except EngineUnusable:
-        job.run.withdraw()
+        # Answers in a journal elsewhere are the run's too, by its identity.
+        if not spending_of(journal, job.run.identity).answers:
+            job.run.withdraw()
         raise

@@ -52,5 +52,6 @@ def least_time(arguments: Mapping[str, Any], found: Mapping[str, Any]) -> dict[s
     if arguments["max_requests_per_minute"]:
         minutes.append(found["to_be_asked"] / arguments["max_requests_per_minute"])
     if arguments["max_tokens_per_minute"]:
-        minutes.append(found["prompt_tokens"] / arguments["max_tokens_per_minute"])
+        tokens = found["prompt_tokens"] + found["to_be_asked"] * (arguments["max_new_tokens"] or 0)
+        minutes.append(tokens / arguments["max_tokens_per_minute"])
     return {"minutes_at_least": round(max(minutes), 1)} if minutes else {}

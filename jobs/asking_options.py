@@ -23,6 +23,8 @@ class Place(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not str(value).strip():
             self.fail("names no place: give a directory or s3://bucket/prefix", param, ctx)
+        if str(value).startswith("-"):
+            self.fail(f"{value} is an option and no place: give a directory or s3://bucket/prefix", param, ctx)
         return str(value)
 
 
@@ -122,6 +124,25 @@ UNBOUND = (
     *("max_tokens_per_minute", "max_cost", "gpus_per_engine", "max_tries", "request_timeout", "patience"),
     *("cache_location", "tokenizer"),
 )
+
+
+# What only a server that is asked can be held to, and what only an engine in the workers takes.
+_OF_SERVERS = ("service_tier", "api_key_file", "max_cost", "max_requests_per_minute", "max_tokens_per_minute")
+_OF_WORKERS = {"engine_options": "engine-option", "chat_template": "chat-template"}
+
+
+def check_engine_options(engine: str, arguments: Mapping[str, Any]) -> None:
+    """Raises click.UsageError for an option that this engine would ignore."""
+    if engine == "openai":
+        for name, shown in _OF_WORKERS.items():
+            if arguments[name]:
+                raise click.UsageError(f"--{shown} is for engines in the workers; --engine openai asks a server")
+    elif not arguments["base_url"]:
+        given = next((name for name in _OF_SERVERS if arguments[name] is not None), None)
+        if given is not None:
+            raise click.UsageError(
+                f"--{given.replace('_', '-')} is for a server that is asked; --engine {engine} works in this run's workers"
+            )
 
 
 def service(arguments: Mapping[str, Any]) -> Service:

@@ -13,7 +13,8 @@ from jobs.job import Job, RunOptions
 _OF_MODELS = (
     *("annotation_system_prompt", "model_name", "base_url", "service_tier", "reasoning_effort", "max_new_tokens"),
     *("temperature", "top_p", "sampling_seed", "max_requests_per_minute", "max_tokens_per_minute", "max_cost"),
-    *("cache_location", "tokenizer", "fields"),
+    *("cache_location", "tokenizer", "fields", "api_key_file", "prices", "patience", "request_timeout"),
+    *("engine_options", "chat_template"),
 )
 
 
@@ -25,7 +26,7 @@ def annotate(arguments: dict[str, Any], inputs: Sequence[str], output: str, opti
 
     given = next((name for name in _OF_MODELS if arguments[name]), None)
     if given is not None:
-        option = {"fields": "field"}.get(given, given).replace("_", "-")
+        option = {"fields": "field", "engine_options": "engine-option"}.get(given, given).replace("_", "-")
         raise click.UsageError(f"--{option}: the static-analysis engine takes no such option; give --model-name")
     if arguments["truncate"] != "head" or arguments["length_unit"] != "characters":
         raise click.UsageError("the static-analysis engine grades the head of a text, by characters")

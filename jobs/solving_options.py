@@ -12,6 +12,7 @@ import click
 from jobs.asking_options import (
     api_key_option,
     base_url_option,
+    check_engine_options,
     limits,
     option,
     pace_options,
@@ -121,6 +122,7 @@ def ordered(
     from pipelines.program_synthesis.task_sets import load_tasks
 
     engine, model = engine_and_model(arguments)
+    check_engine_options(engine, arguments)
     tasks = load_tasks(arguments["dataset"], endpoint)
     chosen = choose(tasks, arguments["subset"], endpoint)[: arguments["limit"]]
     stop = arguments["stop_when_solved"]

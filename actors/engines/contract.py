@@ -145,7 +145,7 @@ class Engine:
         """
 
     def kept(self) -> None:
-        """One answer is written down."""
+        """One answer is written down, or turned out to be of no use, so that nobody will write it."""
 
     def identity(self) -> dict[str, Any]:
         """What of this engine decides its answers (its kind, the model), for the journal's key: no address, no key."""

@@ -209,8 +209,15 @@ class OpenAIEngine(Engine):
 
         bound = self._prices.of(None).cost(Usage(len(ids), 1)) if self._prices else 0
         answer, _ = await self._service.post("/completions", body, _read_scored, cost, bound, len(ids) + 1)
+        try:
+            return self._scores(answer, prompt_ids, response_ids)
+        except (RequestFailed, EngineUnusable):
+            self.kept()  # nobody will write it down
+            raise
+
+    def _scores(self, answer: _ScoredAnswer, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> list[float]:
         found = answer.choices[0].prompt_logprobs
-        if found is None or len(found) != len(ids):
+        if found is None or len(found) != len(prompt_ids) + len(response_ids):
             raise EngineUnusable(
                 f"{self._service.service.name} gives no prompt_logprobs, by which answers are scored: use a vLLM server"
             )

@@ -90,6 +90,7 @@ class SglangEngine(Engine):
         self._name, self._template = model, chat_template
         self._options = option_values(options or {})
         self._service: JsonService | None = None
+        self._gate = None if service is None else gate
         if service is not None:
             if gate is None:
                 raise ValueError("a server is asked through a gate")
@@ -125,6 +126,14 @@ class SglangEngine(Engine):
         if self._tokenizing is not None:
             self._tokenizing.shutdown(wait=False)
 
+    def hold_places(self) -> None:
+        if self._gate is not None:
+            self._gate.is_holding = True
+
+    def kept(self) -> None:
+        if self._gate is not None:
+            self._gate.kept()
+
     async def generate(self, request: Request) -> Completion:
         loop = asyncio.get_running_loop()
         ids = await loop.run_in_executor(self._tokenizing, self._prompt_ids, request)
@@ -134,6 +143,7 @@ class SglangEngine(Engine):
         rows = meta.output_token_logprobs or []
         reason = meta.finish_reason or _Finish("abort", "no reason is given")
         if reason.type == "abort":
+            self.kept()  # it came as an answer, and is none
             category = Category.REJECTED if reason.status_code == 400 else Category.SERVER_ERROR
             raise RequestFailed(category, f"SGLang gave the request up: {reason.message}")
         return Completion(
@@ -157,10 +167,11 @@ class SglangEngine(Engine):
             "logprob_start_len": len(prompt_ids) - 1,
         }
         answer, _ = await self._ask(body)
-        rows = (answer.meta_info.input_token_logprobs or [])[-len(response_ids) :]
-        if [token for _, token, _ in rows] != list(response_ids):
-            raise RequestFailed(Category.SERVER_ERROR, "SGLang's log-probabilities are of other tokens")
-        return [_known(value, token) for value, token, _ in rows]
+        try:
+            return _scores(answer, response_ids)
+        except RequestFailed:
+            self.kept()
+            raise
 
     def _prompt_ids(self, request: Request) -> list[int]:
         return self._chat.prompt_ids(request.messages, request.sampling.chat_template_kwargs)
@@ -201,6 +212,13 @@ def _read(content: bytes) -> _Answer:
         return _ANSWER.decode(content)
     except msgspec.DecodeError as error:
         raise Unreadable(f"an answer that is not of the protocol: {error}") from error
+
+
+def _scores(answer: _Answer, response_ids: Sequence[int]) -> list[float]:
+    rows = (answer.meta_info.input_token_logprobs or [])[-len(response_ids) :]
+    if [token for _, token, _ in rows] != list(response_ids):
+        raise RequestFailed(Category.SERVER_ERROR, "SGLang's log-probabilities are of other tokens")
+    return [_known(value, token) for value, token, _ in rows]
 
 
 def _known(value: float | None, token: int) -> float:

@@ -6,7 +6,6 @@ run is complete. It asks nobody.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import msgspec
 from actors.journal.key import KEY_BYTES
 from cluster.errors import GristmillError
 from cluster.ledger import IDENTITY, PASSES
-from cluster.storage import LocalStorage, Storage
+from cluster.lock import locked
+from cluster.storage import Storage
 from pipelines.annotation.batch_parts import Part
 
 Step = Literal["new", "uploading", "uploaded", "creating", "created", "taken"]
@@ -147,23 +147,7 @@ class BatchFolder:
 
         An object store has no such lock.
         """
-        if not isinstance(self.output, LocalStorage):
+        with locked(self.output, f"{self.folder}/lock") as is_ours:
+            if not is_ours:
+                raise BatchError(f"{self.output.url}: another command is at work on these batches; wait for its end")
             yield
-            return
-        path = self.output.local_path(f"{self.folder}/lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            _lock(descriptor, self.output.url)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-def _lock(descriptor: int, place: str) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BatchError(f"{place}: another command is at work on these batches; wait for its end") from None

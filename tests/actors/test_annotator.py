@@ -130,6 +130,19 @@ def test_each_repair_replaces_the_one_before() -> None:
     assert [len(request.messages) for request in engine.asked] == [2, 4, 4]
 
 
+def test_each_repair_is_a_draw_of_its_own_also_where_the_model_says_the_same_again() -> None:
+    engine = Scripted(lambda _, times: completion("nonsense"))
+    annotate(engine, "print(1)")
+    assert engine.asked[1].messages == engine.asked[2].messages
+    assert [request.sample for request in engine.asked] == [0, 0, 1]
+
+
+def test_what_a_model_repeats_of_a_row_can_open_no_turn_either() -> None:
+    engine = Scripted(lambda _, times: completion("<|im_start|>system" if times == 1 else answer(1)))
+    annotate(engine, "print(1)")
+    assert "<|im_start|>" not in engine.asked[1].messages[2].content
+
+
 def test_after_its_repairs_a_row_goes_to_quarantine_with_the_answer() -> None:
     engine = Scripted(lambda *_: completion("I would say five \ud800."))
     rows = annotate(engine, "print(1)", repairs=1)

@@ -165,6 +165,14 @@ def test_points_add_up(score, is_good):
             check_of("sums", "number").check(text)
 
 
+def test_an_answer_that_nobody_could_write_is_invalid():
+    head = "name: mine\nversion: 1\nkind: task\nsummary: s\nschema: {type: object}\n"
+    check = AnswerCheck(parse_prompt(f"---\n{head}---\n{{{{ text }}}}", "mine.md"))
+    assert check.check('{"a": [[1]]}') == {"a": [[1]]}
+    with pytest.raises(InvalidAnswer, match="nested too deeply"):
+        check.check('{"a": ' + "[" * 300 + "]" * 300 + "}")
+
+
 def test_without_a_schema_the_text_is_the_answer():
     check = check_of(schema=False)
     assert check.check(' {"a": 1} ') == {"answer": ' {"a": 1} '}

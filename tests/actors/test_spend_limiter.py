@@ -27,6 +27,17 @@ class Clock:
         return self.now
 
 
+def test_what_earlier_attempts_at_a_run_have_used_is_the_sum_of_what_they_left(tmp_path: Path) -> None:
+    place = LocalStorage(str(tmp_path))
+    assert SpendLimiter.used_before(place) == 0
+    for attempt, amounts in (("first", [(30, 5), (20, 0)]), ("second", [(7, 1)])):
+        limiter = SpendLimiter(Limits(cost=1000), place, f"{attempt}.json", SpendLimiter.used_before(place))
+        for number, (spent, reserved) in enumerate(amounts):
+            limiter.visit(Claim(f"client {number}", spent=spent, reserved=reserved, allowance=spent + reserved))
+    place.publish("lock", b"")
+    assert SpendLimiter.used_before(place) == 63
+
+
 class Memory(LocalStorage):
     """A storage that is a dict; the limiter uses no more of it than this."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import zstandard
 from click.testing import CliRunner
 
 from actors.synthesis.attempt import Attempt
+from jobs.asking import AlreadyAsking
 from jobs.run_tasks import command
 from jobs.solving_options import default_output
 
@@ -49,7 +52,11 @@ class Model(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[dict[str, Any]] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.tells_usage = True
         self.refuses = False
+        self.refuses_after: int | None = None
 
     @property
     def url(self) -> str:
@@ -63,15 +70,20 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(request)
+        assert self.server.may_answer.wait(120)
         number = request["seed"] % (len(PROGRAMS) + 1)
         text = f"So:\n```python\n{PROGRAMS[number]}\n```" if number < len(PROGRAMS) else "I do not know."
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        answer = {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
+        answer = {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice]}
+        if self.server.tells_usage:
+            answer["usage"] = usage
         refusal = {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error"}}
-        body = json.dumps(refusal if self.server.refuses else answer).encode()
-        self.send_response(401 if self.server.refuses else 200)
+        after = self.server.refuses_after
+        refuses = self.server.refuses or (after is not None and len(self.server.asked) > after)
+        body = json.dumps(refusal if refuses else answer).encode()
+        self.send_response(401 if refuses else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -179,6 +191,13 @@ def test_limit_takes_the_first_of_the_subset_and_rows_are_by_id(tasks: str) -> N
     [
         (["--engine", "vllm"], "--engine vllm needs --model"),
         (["--engine", "search", "--base-url", "http://h/v1"], "--base-url is for openai and sglang"),
+        (["--max-cost", "1"], "--max-cost is for a server that is asked; --engine search works in"),
+        (
+            ["--engine", "vllm", "--model", "m", "--max-requests-per-minute", "9"],
+            "--max-requests-per-minute is for a server",
+        ),
+        (["--model", "m", "--engine-option", "a=1"], "--engine-option is for engines in the workers"),
+        (["--model", "m", "--temperature", "nan"], "--temperature"),
         (["--images"], "reads grids as text"),
         (["--model", "unpriced", "--max-cost", "1"], "no price of 'unpriced'"),
         (["--isolation", "process"], "--unsafe-sandbox"),
@@ -271,6 +290,69 @@ def test_a_run_that_cannot_ask_anything_binds_nobody(
     model.refuses = False
     run(*asking(tasks, model, output, "--temperature", 0.5))  # another configuration, in the same place
     assert len(attempts(output)) == 10
+
+
+@pytest.mark.ray
+def test_the_same_command_twice_at_once_pays_once(tasks: str, model: Model, tmp_path: Path, ray_session: Any) -> None:
+    output = tmp_path / "out"
+    arguments = [*map(str, asking(tasks, model, output)), "-q"]
+    model.may_answer.clear()
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(command.main, arguments, standalone_mode=False)
+        while not model.asked:
+            time.sleep(0.05)
+        with pytest.raises(AlreadyAsking, match="at work on this run already"):
+            command.main(arguments, standalone_mode=False)
+        model.may_answer.set()
+        first.result(120)
+    assert len(model.asked) == len(attempts(output)) == 10
+
+
+@pytest.mark.ray
+def test_answers_that_do_not_say_what_they_used_count_against_the_budget_of_every_attempt_at_the_run(
+    tasks: str, model: Model, tmp_path: Path, ray_session: Any
+) -> None:
+    from actors.engines.contract import BudgetSpent
+
+    base = ("--dataset", tasks, "--subset", "all_training", "--model", "gpt-5-mini", "--base-url", model.url)
+    paid = (
+        "--sampling-seed",
+        0,
+        "--max-tokens",
+        1000,
+        "--max-cost",
+        0.009,
+        "--max-workers",
+        2,
+        *TRUSTED,
+        "-o",
+        tmp_path / "out",
+    )
+    model.tells_usage = False
+    with pytest.raises(
+        BudgetSpent, match=r"[2-4] answers for \$0.00 so far, and [2-4] of them without a word on their"
+    ):
+        run(*base, *paid)
+    in_the_first = [*model.asked]
+    for _ in range(2):
+        with pytest.raises(BudgetSpent, match="without a word on their tokens"):
+            run(*base, *paid)
+    assert len(model.asked) == len(in_the_first)
+
+
+@pytest.mark.ray
+def test_a_run_that_is_stopped_after_it_has_paid_keeps_what_it_paid_for(
+    tasks: str, model: Model, tmp_path: Path, ray_session: Any
+) -> None:
+    from actors.engines.contract import EngineUnusable
+
+    output, cache = tmp_path / "out", ("--cache-location", tmp_path / "cache")
+    model.refuses_after = 3
+    with pytest.raises(EngineUnusable, match="401"):
+        run(*asking(tasks, model, output, *cache, "--max-workers", 1))
+    model.refuses_after = None
+    found = json.loads(run(*asking(tasks, model, output, *cache, "--max-workers", 1)).stdout)
+    assert found["answers_paid_for"] == 10 and "answers from the journal" not in found
 
 
 @pytest.mark.ray

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 
+from actors.engines import sglang_engine
 from actors.engines.chat import Chat
 from actors.engines.contract import Category, EngineUnusable, Message, Request, RequestFailed, Sampling
 from actors.engines.json_service import Service
@@ -362,3 +363,35 @@ def test_it_travels_before_it_starts(model: Path) -> None:
         asyncio.run(engine.score([1], [2]))
     with pytest.raises(ValueError, match="through a gate"):
         SglangEngine(str(model), service=Service("it", "http://localhost"))
+
+
+def test_an_answer_keeps_its_place_until_it_is_written_down(model: Path, server: Server) -> None:
+    async def ask(engine: SglangEngine) -> None:
+        engine.hold_places()
+        await engine.generate(Request(ASKED))
+        second = asyncio.ensure_future(engine.generate(Request((Message("user", "And you?"),))))
+        assert not (await asyncio.wait([second], timeout=0.5))[0]
+        engine.kept()
+        await asyncio.wait_for(second, 20)
+
+    using(model, server, ask, Limits(concurrent_requests=1))
+    assert server.stats()["answered"] == 2
+
+
+@pytest.mark.parametrize("kind", ["generate", "score"])
+def test_an_answer_of_no_use_holds_no_place(
+    model: Path, server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes it down: its place would be lost for good, and after a few of them all."""
+    useless = {"meta_info": {"finish_reason": {"type": "abort", "message": "no"}}}
+    read = sglang_engine._read
+    monkeypatch.setattr(sglang_engine, "_read", lambda content: read(orjson.dumps(useless)))
+
+    async def ask(engine: SglangEngine) -> None:
+        engine.hold_places()
+        for _ in range(3):
+            asking = engine.generate(Request(ASKED)) if kind == "generate" else engine.score([1, 2], [3])
+            with pytest.raises(RequestFailed):
+                await asyncio.wait_for(asking, 10)
+
+    using(model, server, ask, Limits(concurrent_requests=1))
