@@ -38,13 +38,15 @@ def _grades(step: Pass, grader: Grader) -> Grades:
     hashes: list[bytes] = []
     labels: list[Any] = []
     shown: list[str] = []
+    measured = 0
     for shard, payload in step.payloads(grader.chunks):
         part = keyed_labels(payload, shard)
         hashes.append(part.hashes)
         labels += part.labels
         shown += part.shown
+        measured += part.measured
     keys = np.frombuffer(b"".join(hashes), dtype=">u8").astype(np.uint64).reshape(-1, 2)
-    return Grades(grader.name, keys, labels, shown)
+    return Grades(grader.name, keys, labels, shown, measured)
 
 
 def agreement(step: Pass, graders: list[Grader], is_ordinal: bool) -> bytes:
@@ -84,6 +86,7 @@ def _figures(pair: PairAgreement) -> list[dict[str, Any]]:
 
 
 def _short(report: AgreementReport) -> dict[str, Any]:
+    is_any_measured = any(c.measured for c in report.coverage)
     coverage = [
         {
             "dataset": c.name,
@@ -91,6 +94,8 @@ def _short(report: AgreementReport) -> dict[str, Any]:
             "without label": c.unlabelled,
             "keys": c.keys,
             "duplicate keys": c.duplicate_keys,
+            "contradicting": c.conflicting_keys,
+            **({"without a model": c.measured} if is_any_measured else {}),
         }
         for c in report.coverage
     ]

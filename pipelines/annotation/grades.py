@@ -22,6 +22,7 @@ KeyHashes: TypeAlias = npt.NDArray[np.uint64]
 Codes: TypeAlias = npt.NDArray[np.int32]
 
 NO_LABEL = -1
+SHOWN_CHARACTERS = 80  # of a row that stands for its key
 # Agreement is about categories; with more of them than this, two graders hardly ever agree and a table cannot be read.
 MOST_LABELS = 200
 
@@ -30,7 +31,7 @@ MOST_LABELS = 200
 class Grades:
     """One grader's labels.
 
-    `keys` are texts, or hashes of shape (rows, 2) made by `hash_keys`; `labels` scalars (None: the row has no label),
+    `measured` is how many of the rows were graded by measurement and not by a model. `keys` are texts, or hashes of shape (rows, 2) made by `hash_keys`; `labels` scalars (None: the row has no label),
     or an array of numbers. `rows`, if given, is what to show of each row that graders disagree on. All are aligned.
     Raises `ValueError` if they are not.
     """
@@ -39,6 +40,7 @@ class Grades:
     keys: Sequence[str] | KeyHashes
     labels: Sequence[Any] | npt.NDArray[Any]
     rows: Sequence[Any] | None = None
+    measured: int = 0
 
     def __post_init__(self) -> None:
         lengths = [len(self.keys), len(self.labels), *([] if self.rows is None else [len(self.rows)])]
@@ -53,9 +55,14 @@ class Grades:
         return self.keys if isinstance(self.keys, np.ndarray) else hash_keys(self.keys)
 
     def key_text(self, position: int) -> str:
-        """The key of a row as it is shown: the hash in hexadecimal where only that is known."""
+        """The key of a row as it is shown, or the row where only a hash is known of the key, or that in hexadecimal."""
         key = self.keys[position]
-        return key if isinstance(key, str) else f"{int(key[0]):016x}{int(key[1]):016x}"
+        if isinstance(key, str):
+            return key
+        if self.rows is None:
+            return f"{int(key[0]):016x}{int(key[1]):016x}"
+        row = str(self.rows[position])
+        return row if len(row) <= SHOWN_CHARACTERS else f"{row[:SHOWN_CHARACTERS]}…"
 
 
 def hash_keys(keys: Iterable[str]) -> KeyHashes:

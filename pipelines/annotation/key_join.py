@@ -34,6 +34,7 @@ class Coverage:
     duplicate_rows: int
     conflicting_keys: int
     duplicate_examples: tuple[str, ...]
+    measured: int = 0  # rows that were graded by measurement and not by a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def join_keys(grades: Sequence[Grades], codes: Sequence[Codes]) -> Joined:
                 duplicate_rows=int((sizes[repeated] - 1).sum()),
                 conflicting_keys=int(np.count_nonzero(conflicting & cells)),
                 duplicate_examples=tuple(each.key_text(int(place)) for place in examples),
+                measured=each.measured,
             )
         )
     return Joined(matrix, first, tuple(coverage))

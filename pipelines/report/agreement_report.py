@@ -156,6 +156,14 @@ def _piled_in_words(report: AgreementReport) -> Iterator[str]:
 
 def _warnings(report: AgreementReport) -> Iterator[str]:
     for one in report.coverage:
+        if one.measured:
+            which = (
+                "The rows" if one.measured == one.rows else f"{count_text(one.measured)} of {plural(one.rows, 'row')}"
+            )
+            yield (
+                f"{which} of {one.name} hold grades of the static-analysis engine: they measure the form of a text by "
+                "rules, and no model has read it."
+            )
         if one.duplicate_keys:
             left = f", {count_text(one.conflicting_keys)} of them with labels that contradict each other and left out"
             yield (

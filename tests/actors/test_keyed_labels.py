@@ -16,6 +16,12 @@ def test_a_key_is_text_or_the_json_of_anything_else():
     assert found.shown == ["a.jsonl:1: x", "a.jsonl:2: 1180591620717411303424", 'a.jsonl:3: {"a":2,"b":1}']
 
 
+def test_rows_that_no_model_graded_are_counted():
+    graded = b'{"id":1,"score":2,"grade":{"score":2,"_meta":{"engine":"static-analysis","version":"1"}}}'
+    spaced, other = graded.replace(b":", b": "), graded.replace(b"static-analysis", b"openai")
+    assert keyed([graded, spaced, other])[1].measured == 2
+
+
 def test_a_row_without_a_key_or_with_a_list_for_a_label_is_quarantined():
     rows, _ = keyed([b'{"score":1}', b'{"id":1,"score":[]}'])
     assert [row.line for row in rows.rejected] == [1, 2]

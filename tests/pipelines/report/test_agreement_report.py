@@ -1,10 +1,12 @@
 """The agreement report tells figures, strength, coverage and warnings, for two graders and more, and compares pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipelines.annotation.agreement import measure
 from pipelines.annotation.agreement_comparison import compare
-from pipelines.annotation.grades import Grades
+from pipelines.annotation.grades import Grades, hash_keys
 from pipelines.curation.bootstrap import Resampling
 from pipelines.report.agreement_report import agreement_comparison_report, agreement_report, agreement_sections
 from pipelines.report.document import Fact
@@ -45,6 +47,27 @@ def test_repeated_and_contradicting_keys_are_warned_of():
     report = measure((Grades("old", keys, labels), second), is_ordinal=True, resampling=FEW)
     html = agreement_report(report)
     assert "old has 2 keys more than once, 1 of them with labels that contradict each other and left out" in html
+
+
+def test_a_repeated_key_of_which_only_the_hash_is_known_is_shown_by_its_row():
+    first, second = graders(COUNTS)
+    keys, labels = [*first.keys, "doc-0"], [*first.labels, first.labels[0]]
+    rows = [f"a.jsonl:{number}: {key} {'x' * 100}" for number, key in enumerate(keys)]
+    report = measure((Grades("old", hash_keys(keys), labels, rows), second), is_ordinal=True, resampling=FEW)
+    assert "old has 1 key more than once (such as a.jsonl:0: doc-0 xxx" in agreement_report(report)
+
+
+def test_grades_that_no_model_gave_are_labelled_as_what_they_are():
+    first, second = graders(COUNTS)
+    said = "no model has read it"
+    for measured, told in (
+        (0, None),
+        (2000, "The rows of old hold grades of"),
+        (7, "7 of 2,000 rows of old hold grades"),
+    ):
+        html = agreement_report(measure((replace(first, measured=measured), second), is_ordinal=True, resampling=FEW))
+        assert (said in html) == (told is not None)
+        assert told is None or told in html
 
 
 def test_labels_piled_up_in_one_class_are_pointed_out():
