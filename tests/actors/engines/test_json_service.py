@@ -357,7 +357,8 @@ def test_a_server_that_dies_and_comes_back_costs_no_row_within_patience(patience
     async def work() -> list[Any]:
         async with engine_at(first.url, patience=patience, max_attempts=2) as (engine, _, _):
             rows = [asyncio.ensure_future(outcome(engine.generate(question(f"{n}")))) for n in range(400)]
-            await asyncio.sleep(0.4)
+            while sum(row.done() for row in rows) < 20:  # and many are under way
+                await asyncio.sleep(0.005)
             first.process.kill()
             await asyncio.sleep(1.5)
             second = await asyncio.to_thread(start, port=port)
