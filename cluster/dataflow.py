@@ -22,7 +22,7 @@ from cluster.embedded import lean_data
 from cluster.errors import GristmillError, Halt, portable
 from cluster.ledger import Pass, Run, Tally
 from cluster.resources import Resources
-from cluster.session import Session
+from cluster.session import Session, check_interrupted
 from cluster.shards import Source
 from cluster.stage import Flow, Progress
 from cluster.storage import StorageError
@@ -131,7 +131,9 @@ class _PassDriver:
                 self._take(report)
                 self._collect(COMMITS_AT_ONCE * (len(self.committers) or 1))
                 self.watch(self.progress)
+                check_interrupted()
             self._collect(0)
+            check_interrupted()
         except ray.exceptions.RayError as error:
             raise _cause(error) from error
         self.watch(self.progress)
@@ -369,6 +371,8 @@ def reduce(function: Callable[..., bytes], *arguments: Any, cpus: float = 1, gpu
     cpus = min(cpus, ray.cluster_resources().get("CPU", cpus))
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=3)(reduction)
     try:
-        return bytes(ray.get(task.remote(*arguments)))
+        result = bytes(ray.get(task.remote(*arguments)))
+        check_interrupted()
+        return result
     except ray.exceptions.RayError as error:
         raise _cause(error) from error

@@ -20,6 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cluster.errors import GristmillError
+from cluster.leftovers import Watcher, ended_with_this
 
 # Chunks stay in their actors; the object store carries reports of a few hundred bytes.
 OBJECT_STORE_BYTES = 512 << 20
@@ -30,10 +31,15 @@ WATCH_SECONDS = 0.5
 UNREAD = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0", "RAY_event_stats": "0"}
 START_SECONDS = 180.0  # Ray starts in seconds, on a crowded machine in a minute; now and then it never does
 START_ATTEMPTS = 3
+AGAIN = "run the same command again to continue"
 
 
 class SessionError(GristmillError):
     """Ray could not be started or reached; the message says where and what to try."""
+
+
+def died(part: str) -> str:
+    return f"gristmill: Ray's {part} died on this machine (killed, or out of memory); {AGAIN}"
 
 
 @contextmanager
@@ -41,10 +47,24 @@ def embedded_ray(cpus: int) -> Iterator[None]:
     """A Ray of our own, which dies with this process. A part that dies while it starts is tried again."""
     for name, value in UNREAD.items():
         os.environ.setdefault(name, value)
+    mark = os.environ[MARK] = uuid.uuid4().hex
+    with ended_with_this(f"{MARK}={mark}") as watcher:
+        import ray
+
+        try:
+            with _started(cpus, mark, watcher):
+                yield
+        finally:
+            ray.shutdown()
+            os.environ.pop(MARK, None)
+
+
+@contextmanager
+def _started(cpus: int, mark: str, watcher: Watcher) -> Iterator[None]:
     import ray
 
     for attempt in range(1, START_ATTEMPTS + 1):
-        parts = _Parts()
+        parts = _Parts(mark, watcher)
         with _watched(parts) as started:
             try:
                 with _lean_node():
@@ -56,6 +76,7 @@ def embedded_ray(cpus: int) -> Iterator[None]:
                 parts.end()
                 continue
             started.set()
+            watcher.ends_writers_below(session_folder())
             yield
             return
 
@@ -68,6 +89,13 @@ def init(arguments: dict[str, Any]) -> None:
     ray_worker.print_to_stdstream = _to_log
     with _native_stderr_silenced():
         ray.init(**arguments, logging_level=logging.ERROR, log_to_driver=False)
+
+
+def session_folder() -> str:
+    """Where the Ray of this process keeps its files."""
+    import ray._private.worker as ray_worker
+
+    return str(ray_worker.global_worker.node.get_session_dir_path())
 
 
 def first_line(error: BaseException) -> str:
@@ -205,12 +233,12 @@ def _one_node() -> Any:
 def _watched(parts: _Parts) -> Iterator[threading.Event]:
     """End this process, with one line, when a vital part of the Ray that it starts dies, or does not start.
 
-    Left alone Ray waits for a dead part, a minute and more, and then ends the process without a word; for the answer
-    to a lost registration it waits for ever. The caller sets the event once Ray has started.
+    Left alone Ray waits for a dead part, a minute and more, and then ends the process without a word, or, where it was
+    about to speak to the raylet, ends it at once: then the watcher of leftovers has the word. For the answer to a lost
+    registration it waits for ever. The caller sets the event once Ray has started.
     """
     import ray._private.worker as ray_worker
 
-    terminal = os.dup(2)  # number 2 is silenced while Ray starts
     started, over = threading.Event(), threading.Event()
     deadline = time.monotonic() + START_SECONDS
 
@@ -218,38 +246,55 @@ def _watched(parts: _Parts) -> Iterator[threading.Event]:
         dead = parts.dead()
         # Until Ray knows its node, ray.init itself notices that the raylet died, and is called again.
         if dead is not None and not (dead == "raylet" and ray_worker._global_node is None):
-            return f"Ray's {dead} died on this machine (killed, or out of memory)"
+            return died(dead)
         late = not started.is_set() and time.monotonic() > deadline
-        return f"Ray did not start on this machine within {START_SECONDS:.0f} s" if late else None
+        return f"gristmill: Ray did not start on this machine within {START_SECONDS:.0f} s; {AGAIN}" if late else None
+
+    def end(words: str) -> None:
+        parts.watcher.say(words)
+        parts.end()
+        os._exit(1)
 
     def watch() -> None:
         while not over.wait(WATCH_SECONDS):
             if (found := trouble()) is not None and not over.is_set():
-                clear_line = b"\r\x1b[2K\x1b[?25h" if os.isatty(terminal) else b""
-                message = f"gristmill: {found}; run the same command again to continue\n"
-                os.write(terminal, clear_line + message.encode())
-                parts.end()
-                os._exit(1)
+                end(found)
 
-    watcher = threading.Thread(target=watch, name="ray-watch", daemon=True)
-    watcher.start()
+    thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
+    thread.start()
     try:
         yield started
+    except Exception as error:
+        if _may_tell_of_a_death(error):
+            time.sleep(2 * WATCH_SECONDS)  # if it does, `watch` finds that, and ends this process with the right words
+        raise
     finally:
         over.set()
-        watcher.join()
-        os.close(terminal)
+        thread.join()
+        parts.watcher.misses_nothing()
+
+
+def _may_tell_of_a_death(error: BaseException) -> bool:
+    """Whether it is, or comes of, what Ray says when it does not reach its own parts."""
+    from ray.exceptions import RayError, RayTaskError
+
+    if isinstance(error, OSError):
+        return True
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    return any(isinstance(each, RayError) and not isinstance(each, RayTaskError) for each in chain)
 
 
 class _Parts:
-    """The processes of a Ray that this process starts from now on: they inherit a mark in their environment."""
+    """The processes of a Ray that this process starts from now on: they inherit the mark in their environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str, watcher: Watcher) -> None:
         import ray  # noqa: F401  # makes its own psutil importable
         import psutil  # type: ignore[import-untyped,unused-ignore]  # isort: skip
 
         self.psutil = psutil
-        self.mark = os.environ[MARK] = uuid.uuid4().hex
+        self.mark, self.watcher = mark, watcher
         self.known = {child.pid for child in psutil.Process().children()}
         self.watched: dict[str, Any] = {}
 
@@ -274,8 +319,9 @@ class _Parts:
             if child.pid not in self.known:
                 with suppress(self.psutil.NoSuchProcess):
                     # Between fork and exec a child still bears our own name; it is looked at again.
-                    if child.name() in VITAL:
+                    if child.name() in VITAL and child.name() not in self.watched:
                         self.watched[child.name()] = child
+                        self.watcher.misses(child.pid, died(child.name()))
 
     def _alive(self, process: Any) -> bool:
         try:

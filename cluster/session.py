@@ -53,10 +53,10 @@ def connect(address: str | None = None, num_workers: int | None = None) -> Itera
     with ExitStack() as stack:
         if not ray.is_initialized():
             stack.callback(ray.shutdown)
-            stack.enter_context(_terminated_as_interrupted())
+            stack.enter_context(_interruptible())
             cores = os.cpu_count() or 1
             stack.enter_context(embedded_ray(max(cores, num_workers or 1)) if embedded else _joined(address))
-            _on_terminate(signal.default_int_handler)  # Ray has set a handler of its own
+            _handle(_interrupt)  # Ray has set handlers of its own
         cpus = os.cpu_count() or 1 if embedded else int(ray.cluster_resources().get("CPU", 1)) or 1
         yield Session(num_workers or cpus, embedded, float(ray.cluster_resources().get("GPU", 0)))
 
@@ -71,20 +71,47 @@ def _joined(address: str) -> Iterator[None]:
     yield
 
 
+# Ctrl-C and SIGTERM
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_is_interrupted = False
+
+
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt if there was one in this session.
+
+    For where work goes on: an exception that reaches native code, which imports something there and then, say, may be
+    dropped without a word.
+    """
+    if _is_interrupted:
+        raise KeyboardInterrupt
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    global _is_interrupted
+    _is_interrupted = True
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Within, SIGTERM ends the work as Ctrl-C does; Ray's own handler prints its native stack."""
-    before = signal.getsignal(signal.SIGTERM)
-    _on_terminate(signal.default_int_handler)
+def _interruptible() -> Iterator[None]:
+    """Within, SIGTERM ends the work as Ctrl-C does (Ray's own handler prints its native stack), and neither is lost."""
+    global _is_interrupted
+    before = [signal.getsignal(each) for each in _SIGNALS]
+    _is_interrupted = False
+    _handle(_interrupt)
     try:
         yield
     finally:
-        _on_terminate(before)
+        _is_interrupted = False
+        _handle(*before)
 
 
-def _on_terminate(handler: Any) -> None:
+def _handle(*handlers: Any) -> None:
+    """One handler for both signals, or one for each."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in zip(_SIGNALS, handlers * (len(_SIGNALS) // len(handlers)), strict=True):
+            signal.signal(number, handler)
 
 
 def _knock(address: str) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from actors.classifiers.card import CARD_FILE, Card, ModelError
+from cluster.embedded import session_folder
 from cluster.errors import GristmillError
 from cluster.storage import open_storage
 from serve.api_keys import ApiKeys
-from serve.local import session_folder
 from serve.models import version_of
 from serve.settings import APPLICATION, DEPLOYMENT, Settings, plain_settings, with_absolute_paths
 

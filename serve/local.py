@@ -22,11 +22,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from cluster.embedded import first_line
+from cluster.embedded import first_line, session_folder
 from cluster.errors import GristmillError
+from cluster.leftovers import ended_with_this
 from cluster.session import connect
 from serve.front import BINARY_VARIABLE, Limits, true_haproxy
-from serve.leftovers import ended_with_this
 from serve.worker_process import HOOK_VARIABLE, import_serve, prepare
 
 LOOPBACK = "127.0.0.1"
@@ -63,11 +63,10 @@ def serving(host: str, port: int, cpus: int, limits: Limits | None = None) -> It
         first = stack.enter_context(_claimed_ports())
         # Not below TMPDIR: the path of a socket may have 97 characters in all.
         folder = Path(tempfile.mkdtemp(prefix="gristmill-serve-", dir="/tmp"))
-        tell = stack.enter_context(ended_with_this(folder))
+        stack.enter_context(ended_with_this(remove=str(folder)))
         limits = replace(limits or Limits.of(os.environ), host=host)
         stack.enter_context(_environment(_settings(folder, first) | limits.environment()))
         stack.enter_context(connect("local", cpus))
-        tell(session_folder())
         _start(port)
         stack.callback(_drain, folder)
         yield
@@ -116,13 +115,6 @@ def _settings(folder: Path, first: int) -> dict[str, str]:
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a HAProxy that died is replaced after three such
     }
-
-
-def session_folder() -> str:
-    """Where the Ray of this process keeps its files."""
-    import ray._private.worker as ray_worker
-
-    return str(ray_worker.global_worker.node.get_session_dir_path())
 
 
 def _start(port: int) -> None:

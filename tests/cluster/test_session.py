@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.embedded import MARK, SessionError, _Parts, _replaced, lean_data
-from cluster.session import Session, connect
+from cluster.leftovers import Watcher, ended_with_this
+from cluster.session import Session, _interruptible, check_interrupted, connect
 
+ROOT = Path(__file__).resolve().parents[2]
 WATCHED = """
 import subprocess, sys, time
 import ray
@@ -22,7 +27,8 @@ from cluster import embedded
 from cluster.embedded import _native_stderr_silenced, _Parts, _watched
 embedded.START_SECONDS = 2.0 if sys.argv[2] == "hangs" else 60.0
 ray._private.worker._global_node = object()  # as it is once Ray has its processes
-with _watched(_Parts()):
+from cluster.leftovers import ended_with_this
+with ended_with_this() as watcher, _watched(_Parts("of this test", watcher)):
     child = subprocess.Popen([sys.argv[1], "10"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if sys.argv[2] == "early":
         with _native_stderr_silenced():
@@ -40,6 +46,23 @@ with _watched(_Parts()):
 child.kill()
 ray._private.worker._global_node = None
 """
+
+# Speaks to the raylet all the time: Ray's own code then finds it gone sooner than anybody here can.
+TALKING = """
+import ray
+from cluster.session import connect
+with connect(None, 1):
+    print(ray._private.worker._global_node.all_processes["raylet"][0].process.pid, flush=True)
+    while True:
+        ray.get(ray.put(bytes(300_000)))
+        ray.wait([ray.put(bytes(300_000))])
+"""
+
+
+@pytest.fixture
+def watcher() -> Iterator[Watcher]:
+    with ended_with_this() as found:
+        yield found
 
 
 @pytest.fixture
@@ -63,6 +86,31 @@ def test_the_process_ends_with_one_line_when_a_vital_part_of_ray_dies(raylet: st
     assert time.monotonic() - began < 25
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize("turn", range(3))
+def test_so_it_does_where_rays_own_code_ends_it(turn: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", TALKING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        os.kill(int(process.stdout.readline()), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.count("\n")) == (1, 1)
+    assert errors.startswith("gristmill: Ray's raylet died on this machine")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_somebody_dropped_is_not_lost(number: int) -> None:
+    """As native code does that imports something when it comes."""
+    with _interruptible():
+        check_interrupted()
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            check_interrupted()
+    check_interrupted()
+
+
 def test_the_process_ends_with_one_line_when_ray_never_starts(raylet: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, raylet, "hangs"], stderr=subprocess.PIPE, text=True, timeout=60
@@ -79,11 +127,11 @@ def test_a_session_that_is_over_is_watched_no_more(raylet: str) -> None:
 
 
 @pytest.mark.ray
-def test_only_processes_started_from_now_on_are_watched(raylet: str) -> None:
+def test_only_processes_started_from_now_on_are_watched(raylet: str, watcher: Watcher) -> None:
     import ray  # noqa: F401 - makes psutil importable
 
     earlier = subprocess.Popen([raylet, "60"])
-    vitals = _Parts()
+    vitals = _Parts("of this test", watcher)
     now = subprocess.Popen([raylet, "60"])
     try:
         time.sleep(0.2)
@@ -100,11 +148,12 @@ def test_only_processes_started_from_now_on_are_watched(raylet: str) -> None:
 
 
 @pytest.mark.ray
-def test_the_end_reaches_processes_whose_parent_is_gone() -> None:
-    parts = _Parts()
+def test_the_end_reaches_processes_whose_parent_is_gone(watcher: Watcher) -> None:
+    parts = _Parts("of this test", watcher)
     shell = subprocess.run(
-        ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, text=True, check=True
-    )
+        ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"],
+        stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, MARK: "of this test"},
+    )  # fmt: skip
     orphan = parts.psutil.Process(int(shell.stdout))
     other = subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: "of another run"})
     try:
@@ -122,7 +171,8 @@ def test_the_embedded_ray_is_lean_and_listens_to_this_machine_alone(ray_session:
     import ray
 
     assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
-    psutil = _Parts().psutil
+    import psutil
+
     started = psutil.Process().children(recursive=True)
     commands = [" ".join(process.cmdline()) for process in started]
     assert any("raylet" in command for command in commands)

@@ -147,8 +147,8 @@ class Attempt:
         return self.driver.returncode, said
 
     def check_nothing_is_left(self) -> None:
-        """All processes of the run end with it. Where the driver was killed, Ray's agents ask its GCS for a minute."""
-        deadline = time.monotonic() + 90
+        """All processes of the run end with it, also where the driver was killed."""
+        deadline = time.monotonic() + 20
         while left := processes_of(self.driver.pid):
             assert time.monotonic() < deadline, "left behind: " + ", ".join(p.command[:80] for p in left)
             time.sleep(0.2)
