@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cluster.embedded import SessionError, embedded_ray, first_line, init
@@ -74,23 +75,38 @@ def _joined(address: str) -> Iterator[None]:
 # Ctrl-C and SIGTERM
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LATER = 0.1  # s
 _is_interrupted = False
 
 
 def check_interrupted() -> None:
-    """Raise KeyboardInterrupt if there was one in this session.
-
-    For where work goes on: an exception that reaches native code, which imports something there and then, say, may be
-    dropped without a word.
-    """
+    """Raise KeyboardInterrupt if there was one in this session, lest one that somebody dropped be lost."""
     if _is_interrupted:
         raise KeyboardInterrupt
 
 
-def _interrupt(signum: int, frame: Any) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt; during an import only when that is over.
+
+    Native code that imports something (pandas, for Arrow) drops whatever is raised meanwhile, and so do the import
+    system's own callbacks.
+    """
     global _is_interrupted
     _is_interrupted = True
-    raise KeyboardInterrupt
+    if not _is_importing(frame):
+        raise KeyboardInterrupt
+    main = threading.main_thread().ident
+    again = threading.Timer(_LATER, lambda: signal.pthread_kill(main, number) if main else None)
+    again.daemon = True
+    again.start()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

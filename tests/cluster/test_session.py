@@ -111,6 +111,20 @@ def test_an_interrupt_that_somebody_dropped_is_not_lost(number: int) -> None:
     check_interrupted()
 
 
+def test_an_interrupt_during_an_import_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "interrupted.py").write_text(
+        "import signal, time\n"
+        "try:\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(0.3)\n    done = True\n"
+        "except KeyboardInterrupt:\n    done = False  # as those do who drop it\n"
+    )
+    with _interruptible(), pytest.raises(KeyboardInterrupt):
+        import interrupted
+
+        assert interrupted.done
+        time.sleep(10)
+
+
 def test_the_process_ends_with_one_line_when_ray_never_starts(raylet: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, raylet, "hangs"], stderr=subprocess.PIPE, text=True, timeout=60
