@@ -108,8 +108,8 @@ def listen(folders: list[str], pipe: int = 0) -> str:
         poller = select.poll()
         for descriptor in (pipe, *vital):
             poller.register(descriptor, select.POLLIN)
-        # What has ended by now has done so before the other side did: that one's end is seen at once, and by nobody
-        # sooner than here.
+        # Where both have ended at one look, the part is taken to have been first. On a busy machine it may have been the
+        # other way round, since a part ends with who started it; the way on is the same.
         ready = [descriptor for descriptor, _ in poller.poll()]
         for descriptor in vital.keys() & set(ready):
             missed = missed or vital[descriptor]
@@ -128,8 +128,9 @@ def listen(folders: list[str], pipe: int = 0) -> str:
             elif what == "say":
                 said = said or about
             elif what == "forget":
-                vital.clear()
-                missed = ""
+                for descriptor in vital:
+                    os.close(descriptor)
+                vital, missed = {}, ""
             elif what == "vital":
                 pid, _, words = about.partition(" ")
                 with suppress(OSError, AttributeError):  # it has ended, which the other side sees, or cannot be watched
