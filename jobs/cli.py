@@ -104,7 +104,7 @@ class Contents(click.Group):
 )
 @click.version_option(package_name="gristmill")
 def command() -> None:
-    """Grind raw text into graded, balanced training data, and into the classifiers trained on it.
+    """Grind raw text and tasks into graded, executed, verified training data, and into classifiers.
 
     The same verb runs on this machine (an embedded Ray), on a cluster with --address, and as
     `ray job submit --working-dir . -- python -m jobs.VERB`. A run that was killed is continued by the same command.
