@@ -265,8 +265,11 @@ def _watched(parts: _Parts) -> Iterator[threading.Event]:
     try:
         yield started
     except Exception as error:
-        if _may_tell_of_a_death(error):
-            time.sleep(2 * WATCH_SECONDS)  # if it does, `watch` finds that, and ends this process with the right words
+        deadline = time.monotonic() + 2 * WATCH_SECONDS
+        while _may_tell_of_a_death(error) and time.monotonic() < deadline:
+            if (found := trouble()) is not None:
+                end(found)
+            time.sleep(WATCH_SECONDS / 10)
         raise
     finally:
         over.set()
