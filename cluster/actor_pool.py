@@ -20,7 +20,8 @@ from cluster.errors import GristmillError, Halt
 
 RESTARTS = 1000
 SOON = 10.0  # seconds in which an actor that died gets no call while there is another
-PAUSE = 1.0  # seconds before a restarted actor makes its object
+PAUSE = 1.0  # seconds before a restarted actor makes its object, and before it is asked again
+TRIES = 10  # of what every actor has to answer
 
 
 def _deaths() -> tuple[type[Exception], ...]:
@@ -100,18 +101,27 @@ class ActorPool:
                 self._under_way[name] -= 1
 
     async def call_all(self, method: str, *arguments: Any) -> list[Any]:
-        """Call the method on every object; raises like `call`."""
+        """Call the method on every object; on one whose actor dies under it again, once that is back.
+
+        Raises PoolLost where one does not come back, and what the method raises.
+        """
+        return list(await asyncio.gather(*(self._insist(name, method, *arguments) for name in self.names)))
+
+    async def _insist(self, name: str, method: str, *arguments: Any) -> Any:
         import ray
 
-        try:
-            return list(
-                await asyncio.gather(*(self._actor(name).call.remote(method, *arguments) for name in self.names))
-            )
-        except _deaths() as error:
-            raise PoolLost(f"a {self.what} does not start: {error}") from error
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise (cause if isinstance(cause, GristmillError) else error) from None
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._actor(name).call.remote(method, *arguments)
+            except _deaths() as error:
+                if not left:
+                    reason = str(error).strip().splitlines()[0]
+                    raise PoolLost(f"a {self.what} does not start: {reason}") from error
+                await asyncio.sleep(PAUSE)
+            except ray.exceptions.RayTaskError as error:
+                cause = error.cause
+                raise (cause if isinstance(cause, GristmillError) else error) from None
+        raise AssertionError("unreachable")
 
     def _least_busy(self) -> str:
         """One that has not just been lost, if there is one; among equals, in turn."""

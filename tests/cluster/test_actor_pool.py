@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cluster import actor_pool as actor_pool_module
 from cluster.actor_pool import ActorPool, MemberLost, PoolLost, actor_pool
 from cluster.errors import GristmillError
 
@@ -36,8 +38,10 @@ def test_the_way_to_a_pool_is_picklable_and_counts_anew() -> None:
 
 
 @pytest.mark.parametrize("death", ["OutOfMemoryError", "NodeDiedError", "WorkerCrashedError"])
-def test_however_ray_tells_of_a_death_the_member_is_lost(death: str) -> None:
+def test_however_ray_tells_of_a_death_the_member_is_lost(death: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
+
+    monkeypatch.setattr(actor_pool_module, "PAUSE", 0.0)
 
     error = getattr(ray.exceptions, death)
 
@@ -113,6 +117,20 @@ def test_an_actor_that_has_just_died_gets_no_call_while_there_is_another(ray_ses
 
     with actor_pool("pool-other", "worker", Worker, 2, 0) as pool:
         assert len(set(asyncio.run(scene(pool)))) == 1
+
+
+@pytest.mark.ray
+def test_what_every_actor_has_to_answer_is_asked_again_of_one_that_died_under_it(ray_session: Any) -> None:
+    async def scene(pool: ActorPool) -> tuple[list[int], list[int]]:
+        before = await pool.call_all("pid")
+        asked = asyncio.ensure_future(pool.call_all("pid", 2.0))
+        await asyncio.sleep(1)
+        os.kill(before[0], signal.SIGKILL)
+        return before, await asked
+
+    with actor_pool("pool-insists", "worker", Worker, 2, 0) as pool:
+        before, after = asyncio.run(scene(pool))
+    assert after[0] != before[0] and after[1] == before[1]
 
 
 @pytest.mark.ray
