@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.engines.contract import Completion, Message, Request, Sampling
+from actors.engines import openai_api
+from actors.engines.contract import Completion, EngineUnusable, Message, Request, RequestFailed, Sampling
 from actors.engines.json_service import Service, Unreadable
 from actors.engines.openai_api import DEFAULT_URL, TOKENS_PER_IMAGE, OpenAIEngine, _read, encoded, service_at
 from actors.gate import Gate, local_visit
@@ -254,6 +255,24 @@ def test_the_bound_knows_the_tier_the_schema_and_what_is_not_given() -> None:
 
 
 # Scores
+
+
+@pytest.mark.parametrize(("told", "error"), [([None, {}, {}], RequestFailed), (None, EngineUnusable)])
+def test_scores_of_no_use_hold_no_place(
+    server: Server, told: list[Any] | None, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes them down: their places would be lost for good, and after a few of them all."""
+    useless = json.dumps({"choices": [{"prompt_logprobs": told}]}).encode()
+    read = openai_api._read_scored
+    monkeypatch.setattr(openai_api, "_read_scored", lambda content: read(useless))
+
+    async def ask(engine: OpenAIEngine) -> None:
+        engine.hold_places()
+        for _ in range(LIMITS.concurrent_requests + 1):
+            with pytest.raises(error):
+                await asyncio.wait_for(engine.score([1, 2], [3]), 10)
+
+    with_engine(server.url, ask)
 
 
 def test_scores_are_those_of_the_response(server: Server) -> None:
