@@ -128,7 +128,8 @@ BOMB = b'{"inputs": ["' + bytes(64 << 20).replace(b"\0", b"a") + b'"]}'
         (zstandard.compress(BOMB), {"content-encoding": "zstd"}, 413, "larger than 8 MiB"),
         (b"nope", {"content-encoding": "gzip"}, 400, "not gzip"),
         (b"nope", {"content-encoding": "zstd"}, 400, "not zstd"),
-        (gzip.compress(b'{"inputs": []}')[:-3], {"content-encoding": "gzip"}, 400, "breaks off"),
+        # No time of day in the bytes: they name the test, and two workers must give it one name.
+        (gzip.compress(b'{"inputs": []}', mtime=0)[:-3], {"content-encoding": "gzip"}, 400, "breaks off"),
         (zstandard.compress(b'{"inputs": []}')[:-1], {"content-encoding": "zstd"}, 400, "breaks off"),
         (b"{}", {"content-encoding": "br"}, 415, "gzip, zstd"),
     ],
