@@ -245,7 +245,8 @@ class SpendLimiter:
         """Write down what is granted, before it is; what clients repeat anyway only now and then."""
         if self._storage is not None and (is_due or now - self._kept > KEEP_EVERY):
             self._kept = now
-            state = _State(self._clients, now, self._pace.next if self.limits.paced else now, self._pace.last_minute())
+            # Before anything has started there is no next start, and JSON has no minus infinity to say so.
+            state = _State(self._clients, now, max(self._pace.next, now), self._pace.last_minute())
             self._storage.publish(self._name, msgspec.json.encode(state), durable=False)
 
     def _recall(self) -> None:

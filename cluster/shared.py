@@ -71,7 +71,9 @@ class Shared:
             raise _told(error) from None
 
     def _lost(self, error: Exception) -> SharedLost:
-        reason = str(error).strip().splitlines()[0]
+        lines = str(error).strip().splitlines()
+        # Where the object could not be made, the first line is about Ray's actor, and the last one says why.
+        reason = lines[-1].strip() if "creation task" in lines[0] else lines[0]
         return SharedLost(f"the {self.what} is gone ({reason}); run the same command again to continue")
 
 

@@ -519,3 +519,12 @@ def test_nothing_is_granted_before_it_is_kept(first: Claim) -> None:
     again = SpendLimiter(limits, storage, clock=clock)
     grant = again.visit(busy("b", allowance_wanted=10))
     assert (grant.places, grant.allowance) == (0, 0)
+
+
+@pytest.mark.parametrize("limits", [Limits(5), Limits(5, 60), Limits(5, None, 6000), Limits(5, 60, 6000, 10)])
+def test_one_that_dies_before_anything_has_started_is_made_again(tmp_path: Path, limits: Limits) -> None:
+    place = LocalStorage(str(tmp_path))
+    SpendLimiter(limits, place).visit(Claim("a", places_wanted=2))
+    restarted = SpendLimiter(limits, place)
+    assert restarted.visit(Claim("a", places_wanted=2)).places
+    assert SpendLimiter.used_before(place) == 0

@@ -128,7 +128,7 @@ def test_an_object_that_cannot_be_made_is_lost_at_once(ray_session: Any) -> None
         raise GristmillError("no such place")
 
     counter, handle = share(f"counter-{uuid.uuid4().hex}", "counter", make)
-    with pytest.raises(SharedLost):
+    with pytest.raises(SharedLost, match=r"the counter is gone \(.*no such place\); run the same command again"):
         counter.ask("pid", seconds=60)
     del handle
 
