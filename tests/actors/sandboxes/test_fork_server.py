@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +47,27 @@ def test_an_array_becomes_the_same_lists(grid: list[list[int]]) -> None:
     wire.numpy = numpy
     array = numpy.array(grid, dtype=numpy.int8).reshape(len(grid), 3)
     assert wire.plain(array, [10**6]) == grid
+
+
+def test_after_the_holes_are_filled_new_objects_lie_side_by_side() -> None:
+    code = (
+        "import json, numpy, fork_server as wire\n"
+        "kept = wire.fill_holes()\n"
+        "new = [bytes(size - bytes.__basicsize__) for size in wire.BLOCKS for _ in range(20)]\n"
+        "print(json.dumps([len(kept), len({id(each) // wire.POOL for each in new}), len(wire.BLOCKS)]))\n"
+    )
+    folder = Path(wire.__file__).parent
+    told = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
+    kept, pools, sizes = json.loads(told)
+    assert pools <= sizes + 5 and kept < sizes * wire.MOST_HOLES / 4
+
+
+def test_a_rehearsal_leaves_no_program_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    monkeypatch.setattr(wire.Results, "add", lambda self, *result: results.append(result))
+    wire.rehearse()
+    assert [(status, payload) for _, status, payload, *_ in results] == [(wire.OK, b"[[2,1],[4,3]]")] * wire.REHEARSALS
+    assert "program" not in sys.modules
 
 
 def nested(levels: int) -> Any:
