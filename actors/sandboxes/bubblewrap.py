@@ -11,7 +11,9 @@ import base64
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from actors.sandboxes import local_box, runtime
@@ -45,11 +47,26 @@ def start(packages: Sequence[str] = ("numpy",)) -> WarmSandbox:
         "processes": OWN_PROCESSES,
         "shared_bytes": SHARED_BYTES,
         "path": [runtime.PACKAGES],
-        "packages": list(packages),
+        "packages": runtime.modules(packages),
     }
     command = [bwrap, *options(tree), "--", runtime.PYTHON, *PYTHON_OPTIONS, runtime.SERVER, json.dumps(given)]
     user = NOBODY if os.geteuid() == 0 else None
     return local_box.started("bubblewrap", command, {}, user, _explain)
+
+
+@cache
+def is_allowed() -> bool:
+    """Whether there is a bubblewrap here that may make namespaces: Ubuntu forbids them to users, containers to all."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        return False
+    command = [bwrap, "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "--cap-drop", "ALL", "/bin/true"]
+    user = NOBODY if os.geteuid() == 0 else None
+    try:
+        tried = subprocess.run(command, user=user, cwd="/", capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return tried.returncode == 0
 
 
 def options(tree: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +21,7 @@ class SandboxChoice:
 
     `memory` is the most, in bytes, that the limits of a program will ask for: a container's own bound follows from it.
 
-    "auto" is bubblewrap where there is one, else docker; never process, which isolates from nothing.
+    "auto" is bubblewrap where there is one that works, else docker; never process, which isolates from nothing.
     """
 
     isolation: Isolation = "auto"
@@ -33,9 +34,10 @@ class SandboxChoice:
         """The isolation by its name on this machine. Raises SandboxUnusable where "auto" finds none."""
         if self.isolation != "auto":
             return self.isolation
-        if shutil.which("bwrap"):
+        has_docker = shutil.which("docker") or shutil.which("dockerd") or os.environ.get("DOCKER_HOST")
+        if shutil.which("bwrap") and (not has_docker or import_module("actors.sandboxes.bubblewrap").is_allowed()):
             return "bubblewrap"
-        if shutil.which("docker") or shutil.which("dockerd"):
+        if has_docker:
             return "docker"
         raise SandboxUnusable(
             "there is no sandbox for programs here: apt-get install bubblewrap, or install Docker; for your own code "

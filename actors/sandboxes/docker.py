@@ -183,7 +183,7 @@ def _description(
         "processes": None,
         "shared_bytes": SHARED_BYTES,
         "path": [python_tree.PACKAGES],
-        "packages": list(packages),
+        "packages": python_tree.modules(packages),
     }
     bounds = client.create_host_config(
         auto_remove=True,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import distribution
 
-from actors.sandboxes import fork_server, local_box
+from actors.sandboxes import fork_server, local_box, runtime
 from actors.sandboxes.bubblewrap import ENVIRONMENT, PYTHON_OPTIONS
 from actors.sandboxes.seccomp import program_filter
 from actors.sandboxes.warm import SHARED_BYTES, WarmSandbox
@@ -25,7 +25,7 @@ def start(packages: Sequence[str] = ("numpy",)) -> WarmSandbox:
         "processes": None,
         "shared_bytes": SHARED_BYTES,
         "path": sorted({str(distribution(name).locate_file("")) for name in packages}),
-        "packages": list(packages),
+        "packages": runtime.modules(packages),
     }
     command = [sys.executable, *PYTHON_OPTIONS, fork_server.__file__, json.dumps(given)]
     return local_box.started("process", command, ENVIRONMENT, None, lambda said: f"the process does not start: {said}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -16,11 +17,11 @@ import stat
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePath
+from uuid import uuid4
 
 import xxhash
 
@@ -44,6 +45,7 @@ LEFT_OUT = (
 PARTS_LEFT_OUT = ("tests", "include", "f2py", "distutils")
 ENDINGS_LEFT_OUT = (".a", ".pyi", ".pxd", ".pyx", ".h", ".c")
 MAKING = "-making-"  # in the name of a tree that is not whole yet, before its maker's word
+_held: dict[Path, int] = {}  # the trees that this process uses, and the descriptors by which it says so
 _LIBRARY = re.compile(r"(?:=>\s*)?(/\S+)\s+\(0x")
 
 
@@ -58,12 +60,46 @@ def runtime(packages: Sequence[str] = ("numpy",)) -> Path:
     if state.st_uid != os.getuid() or state.st_mode & 0o022 or not stat.S_ISDIR(state.st_mode):
         raise SandboxUnusable(f"{place} belongs to somebody else, or others may write into it: remove it")
     os.utime(place)  # so that it does not count as unused
+    _hold(place)
     return place
+
+
+def _hold(tree: Path) -> None:
+    """Let nobody remove the tree for as long as this process lives, and with it the sandboxes that it starts."""
+    if tree not in _held:
+        _held[tree] = os.open(tree, os.O_RDONLY)
+        fcntl.flock(_held[tree], fcntl.LOCK_SH)
+
+
+def _is_held(tree: Path) -> bool:
+    descriptor = os.open(tree, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def modules(packages: Sequence[str] = ("numpy",)) -> list[str]:
+    """What programs import of these distributions: PyYAML brings yaml. Raises SandboxUnusable."""
+    return [module for name in packages for module in _modules(_distribution(name))]
+
+
+def _modules(package: Distribution) -> list[str]:
+    told = package.read_text("top_level.txt")
+    if told is not None:
+        found = told.split()
+    else:
+        files = [path for path in package.files or () if path.suffix in (".py", ".so")]
+        found = list(dict.fromkeys(path.parts[0].partition(".")[0] for path in files))
+    return [name for name in found if name.isidentifier() and not name.startswith("_")]
 
 
 def _folder() -> Path:
     """Where the tree lies: kept over restarts of the machine where that can be, open to all users, good to run from."""
-    places = [Path("/var/tmp"), Path(tempfile.gettempdir())]
+    places = [Path("/var/tmp"), Path(os.environ.get("TMPDIR") or "/tmp")]
     for place in places:
         if os.access(place, os.W_OK) and not os.statvfs(place).f_flag & os.ST_NOEXEC:
             return place
@@ -84,7 +120,7 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):  # another process sweeps too
             state = place.lstat()
             is_unused = time.time() - state.st_mtime > UNUSED_DAYS * 86_400
-            if state.st_uid == os.getuid() and (is_unused or is_dead(maker)):
+            if state.st_uid == os.getuid() and (is_dead(maker) or (is_unused and not _is_held(place))):
                 shutil.rmtree(place, ignore_errors=True)
 
 
@@ -106,8 +142,9 @@ def _fingerprint(packages: Iterable[Distribution]) -> str:
 
 def _publish(packages: Sequence[Distribution], place: Path) -> None:
     """Make the tree beside its place and rename it, so that nobody ever sees half of it."""
-    making = Path(tempfile.mkdtemp(prefix=f"{place.name}{MAKING}{owner()}-", dir=place.parent))
+    making = place.parent / f"{place.name}{MAKING}{owner()}-{uuid4().hex[:8]}"
     try:
+        making.mkdir(mode=0o700)
         _copy_all(packages, making)
         making.chmod(0o755)
         try:

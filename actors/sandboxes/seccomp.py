@@ -11,7 +11,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import tempfile
 from functools import cache
 
 from actors.sandboxes.contract import SandboxUnusable
@@ -76,7 +75,7 @@ def program_filter() -> bytes:
     rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, TCGETS))  # "is this a terminal?" of every open()
     rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, FIOCLEX))
     rules.add_rule(seccomp.ALLOW, "prlimit64", seccomp.Arg(2, seccomp.EQ, 0))  # asking for a limit, not setting one
-    with tempfile.TemporaryFile() as file:
+    with open(os.memfd_create("filter"), "w+b") as file:  # on no disk, which may be full
         rules.export_bpf(file)
         file.seek(0)
         return file.read()

@@ -47,6 +47,8 @@ def prove(sandbox: WarmSandbox) -> None:
         ended = _run(sandbox, ("endless",), {}, ENDLESS, True)[0]
     except SandboxBroken as error:
         raise SandboxUnusable(f"{sandbox.name} breaks while it is tested: {error}") from error
+    except OSError as error:
+        raise SandboxUnusable(f"the test of {sandbox.name} needs a folder for temporary files: {error}") from error
     if ended.status != "timeout":
         raise SandboxUnusable(f"{sandbox.name} does not isolate: an endless program ended with {ended.status}")
 

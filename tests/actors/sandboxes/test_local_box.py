@@ -186,26 +186,39 @@ def test_the_box_of_a_killed_host_is_gone_within_seconds(kind: str, busy: bool, 
         wait_until_gone(boxes)
 
 
+FULL_DISK = f"""
+import os, sys, tempfile
+tempfile._candidate_tempdir_list = lambda: [os.getcwd()]
+from actors.sandboxes import bubblewrap
+from actors.sandboxes.contract import Limits, SandboxUnusable
+from actors.sandboxes.self_test import prove
+sandbox = bubblewrap.start()
+print(sandbox.execute({KNOWN!r}, "transform", [[[1, 2]]], Limits()).outcomes[0].value)
+try:
+    prove(sandbox)
+except SandboxUnusable as error:
+    print(error)
+"""
+
+
 @pytest.mark.component
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_disk_does_not_stop_a_sandbox(
-    bubblewrap_works: None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_does_not_stop_a_sandbox_and_is_told_where_one_is_proved(
+    bubblewrap_works: None, tmp_path: Any
 ) -> None:
-    """Every file that this process can write from here on lies on a disk that has no room."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "full", str(tmp_path)], check=True)
+    """In a process of its own, which has made nothing before, all temporary files lie on a disk without room."""
+    full = tmp_path / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "full", str(full)], check=True)
     try:
         with pytest.raises(OSError):
-            (tmp_path / "file").write_bytes(b"x" * 100_000)
-        monkeypatch.setenv("TMPDIR", str(tmp_path))
-        monkeypatch.chdir(tmp_path)
-        with bubblewrap_started() as made:
-            assert made.execute(KNOWN, "transform", [[[1, 2]]], DEFAULT_LIMITS).outcomes[0].value == [[2, 1]]
+            (full / "file").write_bytes(b"x")
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        found = subprocess.run(
+            [sys.executable, "-c", FULL_DISK], cwd=full, env=environment, capture_output=True, text=True, check=True
+        )
     finally:
-        monkeypatch.undo()
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
-
-
-def bubblewrap_started() -> Any:
-    import contextlib
-
-    return contextlib.closing(bubblewrap.start())
+        subprocess.run(["umount", "-l", str(full)], check=True)
+    value, told = found.stdout.splitlines()
+    assert value == "[[2, 1]]"
+    assert told.startswith("the test of bubblewrap needs a folder for temporary files: ")

@@ -105,6 +105,26 @@ def test_a_tree_that_was_not_used_for_long_is_removed_and_one_in_use_is_not(fold
     assert runtime.runtime() == place and place.stat().st_mtime > long_ago
 
 
+def test_a_tree_that_a_process_uses_stays_whatever_the_clock_says(
+    folder: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = runtime.runtime()
+    later = time.time() + (runtime.UNUSED_DAYS + 1) * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    runtime.runtime(("numpy", "click"))
+    assert used.exists()
+    os.close(runtime._held.pop(used))  # as when the process has ended
+    runtime.runtime(("numpy", "jinja2"))
+    assert not used.exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "modules"), [("numpy", ["numpy"]), ("PyYAML", ["yaml"]), ("click", ["click"]), ("orjson", ["orjson"])]
+)
+def test_programs_import_a_package_by_the_name_of_its_module(package: str, modules: list[str]) -> None:
+    assert runtime.modules((package,)) == modules
+
+
 def test_two_makers_at_once_both_get_the_whole_tree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def made_meanwhile(packages: object, tree: Path) -> None:
         (tree / "whole").write_text("mine")

@@ -12,7 +12,7 @@ import pytest
 
 from actors.sandboxes import bubblewrap, docker, process, self_test
 from actors.sandboxes.choice import SandboxChoice
-from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken, SandboxUnusable
+from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken, SandboxUnusable, returned
 
 WHOLE = bubblewrap.options
 ALLOW_EVERYTHING = struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)  # one instruction: return SECCOMP_RET_ALLOW
@@ -31,7 +31,7 @@ class Answering:
         names = [value["probe"] for value in inputs]
         self.runs.append((unfiltered, names))
         usual = {"endless": Outcome("timeout")}
-        return Execution(tuple(self.told.get(name, usual.get(name, Outcome("ok", []))) for name in names))
+        return Execution(tuple(self.told.get(name, usual.get(name, returned([]))) for name in names))
 
     def close(self) -> None:
         """Nothing to end."""
@@ -60,9 +60,9 @@ def test_of_a_process_without_a_box_the_limits_and_the_filter_are_proved() -> No
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"files": Outcome("ok", ["create a file in /"])}, "create a file in /"),
+        ({"files": returned(["create a file in /"])}, "create a file in /"),
         ({"memory": Outcome("killed", message="SIGSEGV")}, "the probe of its memory ended with killed"),
-        ({"endless": Outcome("ok", [])}, "an endless program ended with ok"),
+        ({"endless": returned([])}, "an endless program ended with ok"),
     ],
 )
 def test_what_was_possible_is_told(told: dict[str, Outcome], message: str) -> None:
