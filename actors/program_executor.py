@@ -37,13 +37,14 @@ TRIES = 5
 WHILE_RESTARTING = 30  # looks for an executor that is back, a second apart
 SUSPICIOUS = {"timeout", "memory", "killed", "output_limit"}
 
+CLOSED = "the executor is closed"
 PROBE = "def transform(grid):\n    return [row[::-1] for row in grid]\n"
 PROBE_INPUT, PROBE_OUTPUT = [[1, 2], [3, 4]], [[2, 1], [4, 3]]
 PROBE_LIMITS = Limits(cpu_seconds=5.0)
 
 
 class ExecutorClosed(Exception):
-    """The executor was closed before the program's turn came."""
+    """The executor was closed before the program had ended."""
 
 
 class ExecutorBusy(Exception):
@@ -83,7 +84,8 @@ class ProgramExecutor:
         self._lock = threading.Lock()
         self._closed = False
         self._proved = False
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(sandboxes)]
+        self._keepers = [_Keeper(self) for _ in range(sandboxes)]
+        self._threads = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in self._keepers]
         for thread in self._threads:
             thread.start()
 
@@ -113,7 +115,7 @@ class ProgramExecutor:
         return msgspec.structs.replace(self._health)
 
     def close(self) -> None:
-        """End all sandboxes; calls that wait end with ExecutorClosed."""
+        """End all sandboxes, whatever runs in them; its calls, and those that wait, end with ExecutorClosed."""
         with self._lock:
             self._closed = True
         while True:
@@ -122,9 +124,10 @@ class ProgramExecutor:
             except queue.Empty:
                 break
             if call is not None and call.answer.set_running_or_notify_cancel():
-                call.answer.set_exception(ExecutorClosed("the executor is closed"))
-        for _ in self._threads:
+                call.answer.set_exception(ExecutorClosed(CLOSED))
+        for keeper in self._keepers:
             self._calls.put(None)
+            keeper.interrupt()
         for thread in self._threads:
             thread.join(60)
 
@@ -132,7 +135,7 @@ class ProgramExecutor:
         call = _Call(program, function, inputs, limits)
         with self._lock:
             if self._closed:
-                raise ExecutorClosed("the executor is closed")
+                raise ExecutorClosed(CLOSED)
             try:
                 self._calls.put_nowait(call)
             except queue.Full:
@@ -141,8 +144,7 @@ class ProgramExecutor:
 
     # A sandbox's thread
 
-    def _work(self) -> None:
-        keeper = _Keeper(self)
+    def _work(self, keeper: _Keeper) -> None:
         try:
             while (call := self._calls.get()) is not None:
                 if not call.answer.set_running_or_notify_cancel():
@@ -158,6 +160,7 @@ class ProgramExecutor:
         """A new sandbox, tried some times. The first one has to prove that it isolates. Raises SandboxUnusable."""
         for last, wait in enumerate(STARTS, 1 - len(STARTS)):
             time.sleep(wait)
+            self.check_open()
             try:
                 sandbox = self.choice.start()
             except SandboxUnusable:
@@ -181,6 +184,11 @@ class ProgramExecutor:
         with self._lock:
             self._proved = True
 
+    def check_open(self) -> None:
+        """Raises ExecutorClosed."""
+        if self._closed:
+            raise ExecutorClosed(CLOSED)
+
     def count(self, name: str, amount: int = 1) -> None:
         with self._lock:
             setattr(self._health, name, getattr(self._health, name) + amount)
@@ -200,10 +208,12 @@ class _Keeper:
         self.executor.count("inputs", len(call.inputs))
         for _ in range(2):
             sandbox = self._ready()
+            self.executor.check_open()  # after which `close` finds the sandbox here
             try:
                 found = sandbox.execute(call.program, call.function, call.inputs, call.limits)
             except SandboxBroken as error:
                 reason = str(error)
+                self.executor.check_open()
                 self.executor.count("broken")
                 self.drop()
                 continue
@@ -234,6 +244,11 @@ class _Keeper:
         if not is_well:
             self.executor.count("ill")
             self.drop()
+
+    def interrupt(self) -> None:
+        """End the sandbox from another thread; whoever waits for it finds it broken."""
+        if (sandbox := self.sandbox) is not None:
+            sandbox.close()
 
     def drop(self) -> None:
         sandbox, self.sandbox = self.sandbox, None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cluster.errors import GristmillError
 from jobs.command import run, verb
 from jobs.executors import sandbox_options
+
+if TYPE_CHECKING:
+    from actors.sandboxes.contract import Execution
 
 EXAMPLES = """
 gristmill execute --program solution.py --inputs inputs.json
@@ -42,26 +45,32 @@ def command(**arguments: Any) -> None:
     from jobs.executors import sandbox_choice
 
     choice, limits = sandbox_choice(arguments)
+    if arguments["program"] == arguments["inputs"] == "-":
+        raise click.UsageError(
+            "--program and --inputs cannot both be read from standard input: give one of them a file"
+        )
     program = _text(arguments["program"])
     inputs = [] if arguments["inputs"] is None else _inputs(arguments["inputs"])
     inputs += [_json(text, f"--input {text!r}") for text in arguments["given"]]
     if not inputs:
-        raise click.UsageError("nothing to run it on: give --inputs FILE.json or --input JSON")
+        where = f"{arguments['inputs']} holds an empty list" if arguments["inputs"] else "nothing to run it on"
+        raise click.UsageError(f"{where}: give --inputs FILE.json or --input JSON")
     executor = ProgramExecutor(choice)
     try:
         execution = executor.run(program, arguments["function"], inputs, limits)
     finally:
         executor.close()
     if arguments["as_json"]:
-        click.echo(json.dumps({"isolation": choice.resolved} | _told(execution)))
+        click.echo(_told(choice.resolved, execution))
     else:
         _show(execution)
     sys.exit(int(any(outcome.status != "ok" for outcome in execution.outcomes)))
 
 
 def _text(path: str) -> str:
+    """The text of a file, without the mark of its byte order that editors on Windows put before it."""
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text()
+        return (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode("utf-8-sig")
     except OSError as error:
         raise CannotRead(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -69,12 +78,21 @@ def _text(path: str) -> str:
 
 
 def _json(text: str, place: str) -> Any:
+    from actors.sandboxes.contract import DEEPEST_INPUT, is_too_deep
+
     try:
-        return json.loads(text)
+        found = json.loads(text, parse_constant=_refused)
+        if not is_too_deep(found):
+            return found
+    except RecursionError:
+        pass
     except ValueError as error:
         raise CannotRead(f"{place} is not JSON: {error}") from error
-    except RecursionError as error:
-        raise CannotRead(f"{place} is nested too deeply to be read") from error
+    raise CannotRead(f"{place} is nested more than {DEEPEST_INPUT} levels deep")
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"it has no {constant}")
 
 
 def _inputs(path: str) -> list[Any]:
@@ -84,14 +102,13 @@ def _inputs(path: str) -> list[Any]:
     return found
 
 
-def _told(execution: Any) -> dict[str, Any]:
-    import msgspec
+def _told(isolation: str, execution: Execution) -> bytes:
+    import orjson
 
-    outcomes = [msgspec.structs.asdict(outcome) for outcome in execution.outcomes]
-    return {"outcomes": outcomes, "output": execution.output}
+    return orjson.dumps({"isolation": isolation} | orjson.loads(execution.told()))
 
 
-def _show(execution: Any) -> None:
+def _show(execution: Execution) -> None:
     from actors.sandboxes.warm import printable
 
     for number, outcome in enumerate(execution.outcomes, 1):

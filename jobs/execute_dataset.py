@@ -38,6 +38,7 @@ def command(**arguments: Any) -> Any:
     afterwards, with transform-dataset for example. A row without a program or inputs goes to _quarantine.
     """
     from actors.executed_rows import ExecuteRows
+    from actors.expressions import Expression
     from cluster.resources import Resources
     from jobs.executors import executors, sandbox_choice
     from jobs.job import Job, RunOptions
@@ -45,6 +46,8 @@ def command(**arguments: Any) -> Any:
     options = RunOptions.taken_from(arguments)
     inputs, output = arguments.pop("input_dirs"), arguments.pop("output_dir")
     choice, limits = sandbox_choice(arguments)
+    for expression in ("program_expression", "inputs_expression"):
+        Expression(arguments[expression])  # what does not compile is told before there is an output directory
     config = arguments | {"limits": msgspec.to_builtins(limits), "packages": choice.packages}
     with Job("execute-dataset", config, inputs, output, options) as job:
         if not job.complete:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ISOLATIONS = ("auto", "bubblewrap", "docker", "process")
 # A sandbox works for as long as a worker waits for it: together they take about one CPU.
 CPUS = 0.5
-LEAST_MEMORY = 1 << 20  # bytes
+LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 44  # bytes; no machine has as much
 
 sandbox_options = stack(
     click.option(
@@ -67,6 +67,8 @@ def sandbox_choice(arguments: dict[str, Any]) -> tuple[SandboxChoice, Limits]:
     limits = Limits(cpu_seconds=arguments.pop("cpu_seconds"), memory=arguments.pop("memory"))
     if limits.memory < LEAST_MEMORY:
         raise click.UsageError(f"--memory {limits.memory} bytes is less than any program takes: give at least 1MiB")
+    if limits.memory > MOST_MEMORY:
+        raise click.UsageError(f"--memory {limits.memory} bytes is more than any machine has: give at most 16TiB")
     return SandboxChoice(isolation, packages, runtime, limits.memory), limits
 
 

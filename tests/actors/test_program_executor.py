@@ -18,14 +18,14 @@ import pytest
 
 from actors.program_executor import PROBE, ExecutorBusy, ExecutorClosed, ProgramExecutor
 from actors.sandboxes.choice import SandboxChoice
-from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken, SandboxUnusable
+from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken, SandboxUnusable, returned
 
 REVERSE = "def transform(grid):\n    return [row[::-1] for row in grid]\n"
 Behaviour = Callable[[str, Any], Outcome]
 
 
 def reversing(program: str, value: Any) -> Outcome:
-    return Outcome("ok", [row[::-1] for row in value])
+    return returned([row[::-1] for row in value])
 
 
 class ScriptedSandbox:
@@ -87,7 +87,7 @@ def broken(program: str, value: Any) -> Outcome:
 
 
 def test_every_call_gets_its_own_answer_whichever_sandbox_ran_it(executor_of: Any) -> None:
-    executor = executor_of(ScriptedChoice(lambda program, value: Outcome("ok", [program, value])), sandboxes=3)
+    executor = executor_of(ScriptedChoice(lambda program, value: returned([program, value])), sandboxes=3)
     with ThreadPoolExecutor(16) as callers:
         answers = callers.map(lambda n: executor.run(f"program {n}", "transform", [n]), range(300))
         assert [answer.outcomes[0].value for answer in answers] == [[f"program {n}", n] for n in range(300)]
@@ -95,7 +95,7 @@ def test_every_call_gets_its_own_answer_whichever_sandbox_ran_it(executor_of: An
 
 def test_a_program_under_which_a_sandbox_breaks_is_tried_once_more_in_a_new_one(executor_of: Any) -> None:
     executor = executor_of(ScriptedChoice(broken, reversing))
-    assert executor.run(REVERSE, "transform", [[[1, 2]]]).outcomes == (Outcome("ok", [[2, 1]]),)
+    assert executor.run(REVERSE, "transform", [[[1, 2]]]).outcomes == (returned([[2, 1]]),)
     assert (health(executor).broken, health(executor).started, health(executor).sandbox_failures) == (1, 2, 0)
 
 
@@ -113,7 +113,7 @@ def test_a_program_that_breaks_two_sandboxes_fails_and_the_next_one_goes_on(exec
 @pytest.mark.parametrize("status", ["timeout", "memory", "killed", "output_limit"])
 def test_a_sandbox_that_answers_wrongly_after_a_program_was_ended_is_replaced(executor_of: Any, status: Any) -> None:
     def wedged(program: str, value: Any) -> Outcome:
-        return Outcome("ok", "not what was asked") if program == PROBE else Outcome(status)
+        return returned("not what was asked") if program == PROBE else Outcome(status)
 
     executor = executor_of(ScriptedChoice(wedged, reversing))
     assert executor.run("endless", "transform", [1]).outcomes[0].status == status
@@ -169,7 +169,7 @@ def test_calls_beyond_the_queue_are_refused_and_those_that_wait_end_with_the_exe
     def slow(program: str, value: Any) -> Outcome:
         begun.set()
         assert go.wait(30)
-        return Outcome("ok", value)
+        return returned(value)
 
     executor = executor_of(ScriptedChoice(slow), room=2)
 
@@ -187,10 +187,30 @@ def test_calls_beyond_the_queue_are_refused_and_those_that_wait_end_with_the_exe
         return [await first, *ended]
 
     first, *ended = asyncio.run(scene())
-    assert first.outcomes == (Outcome("ok", 0),)
+    assert first.outcomes == (returned(0),)
     assert [type(error) for error in ended] == [ExecutorClosed] * 2
     with pytest.raises(ExecutorClosed):
         executor.run("", "transform", [4])
+
+
+@pytest.mark.component
+@pytest.mark.parametrize("kind", ["bubblewrap", "process"])
+def test_closing_does_not_wait_for_a_program(kind: Any, executor_of: Any, request: pytest.FixtureRequest) -> None:
+    if kind == "bubblewrap" and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    executor = executor_of(SandboxChoice(kind))
+    executor.run(REVERSE, "transform", [[[1]]])
+    sleeping = "import time\ndef transform(grid):\n    time.sleep(1000)\n"
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(executor.run, sleeping, "transform", [1, 2], Limits(cpu_seconds=500))
+        while health(executor).programs < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        began = time.monotonic()
+        executor.close()
+        assert time.monotonic() - began < 30  # of the 4000 that it had
+        with pytest.raises(ExecutorClosed):
+            call.result(30)
 
 
 def test_calls_that_are_given_up_take_nothing_from_others_nor_from_the_end(executor_of: Any) -> None:
@@ -199,7 +219,7 @@ def test_calls_that_are_given_up_take_nothing_from_others_nor_from_the_end(execu
     def slow(program: str, value: Any) -> Outcome:
         begun.set()
         assert go.wait(30)
-        return Outcome("ok", value)
+        return returned(value)
 
     executor = executor_of(ScriptedChoice(slow))
 
@@ -222,10 +242,10 @@ def test_calls_that_are_given_up_take_nothing_from_others_nor_from_the_end(execu
         closing = asyncio.create_task(asyncio.to_thread(executor.close))
         go.set()
         await asyncio.wait_for(closing, 30)
-        assert (await last[0]).outcomes == (Outcome("ok", 3),)
+        assert (await last[0]).outcomes == (returned(3),)
         return answer
 
-    assert asyncio.run(scene()).outcomes == (Outcome("ok", 2),)
+    assert asyncio.run(scene()).outcomes == (returned(2),)
     assert health(executor).programs == 3
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.execute import command
+from jobs.execute_dataset import command as execute_dataset
 from jobs.executors import sandbox_choice
+from tests.actors.sandboxes.process_tree import below
 
 GIVEN: dict[str, Any] = {
     "isolation": "auto",
@@ -53,9 +59,10 @@ def test_limits_that_are_none_are_a_wrong_use(given: list[str], tmp_path: Path) 
     assert found.exit_code == 2 and "--cpu-seconds" in found.output
 
 
-def test_less_memory_than_any_program_takes_is_a_wrong_use(tmp_path: Path) -> None:
-    found = run(tmp_path, "--input", "1", "--memory", "1kB")
-    assert found.exit_code == 2 and "give at least 1MiB" in found.output
+@pytest.mark.parametrize(("memory", "said"), [("1kB", "give at least 1MiB"), ("9000000TB", "give at most 16TiB")])
+def test_memory_that_no_program_or_no_machine_has_is_a_wrong_use(memory: str, said: str, tmp_path: Path) -> None:
+    found = run(tmp_path, "--input", "1", "--memory", memory)
+    assert found.exit_code == 2 and said in found.output
 
 
 def test_a_program_does_not_command_the_terminal(tmp_path: Path) -> None:
@@ -92,7 +99,8 @@ def test_the_outcomes_come_as_json_with_status_0_where_all_is_well(tmp_path: Pat
     [
         ("{}", "inputs.json holds no list of inputs but one dict: put it in brackets"),
         ("[1,", "inputs.json is not JSON: "),
-        ("[" * 100_000, "inputs.json is nested too deeply to be read"),
+        ("[" * 100_000, "inputs.json is nested more than 900 levels deep"),
+        ("[NaN]", "inputs.json is not JSON: it has no NaN"),
         (None, "inputs.json cannot be read: No such file or directory"),
     ],
 )
@@ -104,10 +112,51 @@ def test_inputs_that_cannot_be_read_are_told_by_file_and_reason(content: str | N
     assert said in str(found.exception)
 
 
+def test_the_mark_that_windows_puts_before_a_text_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_bytes(b"\xef\xbb\xbf" + TURN.encode())
+    (tmp_path / "inputs.json").write_bytes(b"\xef\xbb\xbf[[[1, 2]]]")
+    files = ["--program", str(tmp_path / "program.py"), "--inputs", str(tmp_path / "inputs.json")]
+    assert run(tmp_path, *files).exit_code == 0
+
+
+def test_program_and_inputs_are_not_both_read_from_standard_input(tmp_path: Path) -> None:
+    found = run(tmp_path, "--program", "-", "--inputs", "-")
+    assert found.exit_code == 2 and "cannot both be read from standard input" in found.output
+
+
+def test_an_empty_list_of_inputs_is_told_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "inputs.json").write_text("[]")
+    found = run(tmp_path, "--inputs", str(tmp_path / "inputs.json"))
+    assert found.exit_code == 2 and "inputs.json holds an empty list" in found.output
+
+
 def test_no_inputs_is_a_wrong_use(tmp_path: Path) -> None:
     found = run(tmp_path)
     assert found.exit_code == 2
     assert "give --inputs FILE.json or --input JSON" in found.output
+
+
+def test_an_expression_that_does_not_compile_leaves_no_output_behind(tmp_path: Path) -> None:
+    places = ["-d", str(tmp_path), "-o", str(tmp_path / "out")]
+    found = CliRunner().invoke(execute_dataset, [*places, "--inputs-expression", ".a |"])
+    assert "jq program '.a |' does not compile" in str(found.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.component
+def test_an_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "sleep.py").write_text(
+        "import time\ndef transform(x):\n    print('.', flush=True)\n    time.sleep(10**6)\n"
+    )
+    command = [sys.executable, "-m", "jobs.execute", "--program", str(tmp_path / "sleep.py"), "--input", "1"]
+    unboxed = ["--isolation", "process", "--unsafe-sandbox", "--cpu-seconds", "1000"]
+    with subprocess.Popen([*command, *unboxed], stderr=subprocess.PIPE, text=True) as process:
+        while not [line for line in below(process.pid).values() if "fork_server.py" in line]:
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=30)[1]
+    assert process.returncode == 1 and "Traceback" not in told
 
 
 @pytest.mark.component
