@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from itertools import chain
 from typing import Any
-
-import msgspec
 
 from actors import fields
 from actors.expressions import Expression
 from actors.program_executor import Executors
-from actors.sandboxes.contract import Execution, Limits
+from actors.sandboxes.contract import DEEPEST_INPUT, Execution, Limits, is_too_deep
 from cluster.resources import Resources
 from cluster.rows import Failure, Rows
 from cluster.stage import AsyncStage
@@ -56,24 +53,12 @@ class ExecuteRows(AsyncStage):
         for position, execution in zip(runnable, chain.from_iterable(executed), strict=True):
             for outcome in execution.outcomes:
                 rows.count(f"inputs: {outcome.status}")
-            # Integers of any size, and half of a surrogate pair as the escape that JSON has for it.
-            text = json.dumps(self._told(execution), ensure_ascii=False, separators=(",", ":"))
-            results[position] = text.encode("utf-8", "backslashreplace")
+            results[position] = execution.told(self.times)
         return rows.settle(fields.replace(rows.lines, (self.field,), results))
 
     async def _execute(self, part: list[int], programs: list[Any], inputs: list[Any]) -> list[Execution]:
         chosen, given = [programs[position] for position in part], [inputs[position] for position in part]
         return await self.executors.execute_all(chosen, self.function, given, self.limits)
-
-    def _told(self, execution: Execution) -> dict[str, Any]:
-        outcomes = [
-            {name: value for name, value in msgspec.structs.asdict(outcome).items() if self._is_wanted(name)}
-            for outcome in execution.outcomes
-        ]
-        return {"outcomes": outcomes, "output": execution.output}
-
-    def _is_wanted(self, name: str) -> bool:
-        return self.times or not name.endswith("_ms")
 
 
 def _problem(program: object, inputs: object) -> Failure | None:
@@ -84,6 +69,8 @@ def _problem(program: object, inputs: object) -> Failure | None:
         return Failure(f"the program is no string but {_kind(program)}")
     if not isinstance(inputs, list):
         return Failure(f"the inputs are no list but {_kind(inputs)}")
+    if is_too_deep(inputs):
+        return Failure(f"the inputs are nested more than {DEEPEST_INPUT} levels deep")
     return None
 
 

@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
+import orjson
 
 from cluster.errors import Halt
+
+# Levels of lists and objects in an input. Python writes and reads somewhat more, by what else is on its stack.
+DEEPEST_INPUT = 900
 
 Status = Literal[
     "ok",
@@ -46,17 +50,23 @@ DEFAULT_LIMITS = Limits()
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one input. `value` is set where the status is "ok", and plain JSON data.
+    """What became of one input. `json` is set where the status is "ok": the value as checked JSON in one line.
 
+    It is kept like that since as objects it can be many times as large, and a program chooses what it returns.
     `message` is one line: an exception's type and text, the signal that ended the process. Times are in milliseconds;
     the CPU time of an input that returned is what the program's own process measured.
     """
 
     status: Status
-    value: Any = None
+    json: bytes = b"null"
     message: str = ""
     cpu_ms: float = 0.0
     wall_ms: float = 0.0
+
+    @property
+    def value(self) -> Any:
+        """The value as plain data, made anew each time; None where there is none."""
+        return msgspec.json.decode(self.json)
 
 
 class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,6 +74,42 @@ class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
 
     outcomes: tuple[Outcome, ...]
     output: str = ""
+
+    def told(self, times: bool = True) -> bytes:
+        """All of it as JSON in one line; without `times`, which are never the same twice, if they are not wanted."""
+        outcomes = []
+        for each in self.outcomes:
+            told = {"status": each.status, "value": orjson.Fragment(each.json), "message": each.message}
+            outcomes.append(told | {"cpu_ms": each.cpu_ms, "wall_ms": each.wall_ms} if times else told)
+        return orjson.dumps({"outcomes": outcomes, "output": self.output})
+
+
+def returned(value: Any, cpu_ms: float = 0.0, wall_ms: float = 0.0) -> Outcome:
+    """The outcome of an input for which the program returned this value.
+
+    Raises ValueError (or its subclass) for what a writer of JSON does not take: integers of more than 64 bits, halves
+    of surrogate pairs, lists hundreds of levels deep.
+    """
+    try:
+        return Outcome("ok", orjson.dumps(value), cpu_ms=cpu_ms, wall_ms=wall_ms)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether the value has more levels than an input may have."""
+    try:
+        orjson.dumps(value)  # by far the quickest way to tell of almost all that they are not
+        return False
+    except TypeError:
+        pass
+    level, levels = [value], 0
+    while level := [each for each in level if isinstance(each, list | dict)]:
+        levels += 1
+        if levels > DEEPEST_INPUT:
+            return True
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return False
 
 
 class SandboxUnusable(Halt):

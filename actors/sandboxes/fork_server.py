@@ -118,7 +118,9 @@ def plain(value: Any, room: list[int], depth: int = 0) -> Any:
                 raise TooLarge
             return plain(numpy.ndarray.tolist(value), room, depth + 1)
         if isinstance(value, (numpy.integer, numpy.floating, numpy.bool_)):
-            return plain(value.item(), room, depth + 1)
+            item = value.item()
+            if type(item) is not kind:  # a longdouble has no other form
+                return plain(item, room, depth + 1)
     raise WrongType(f"{kind.__name__} is no JSON value")
 
 
@@ -253,12 +255,17 @@ class Filter(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
+def most_cpu(seconds: float, inputs: int) -> int:
+    """The CPU seconds after which the kernel ends a process by itself, whatever became of its parent."""
+    return math.ceil(seconds * (inputs + 1)) + 1
+
+
 def confine(header: Sequence[Any], setup: Setup) -> None:
     """Take from this process what the program must not have; nothing of it can be taken back."""
     _, inputs, cpu, _, memory, threads, _, _, files, flags = header
     limit = setup.own_memory + setup.shared_bytes + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    cpu_limit = math.ceil(cpu * (inputs + 1)) + 1
+    cpu_limit = most_cpu(cpu, inputs)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if setup.processes is not None:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-import orjson
 
 from actors.sandboxes import fork_server as wire
-from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken, Status
+from actors.sandboxes.contract import Execution, Limits, Outcome, SandboxBroken, Status, returned
 
 SHARED_BYTES = 64 << 20  # room for the results of one request, taken as it is used
 GRACE = 10.0  # seconds beyond a program's own limits after which the sandbox counts as stuck
+LATE, LATE_TURNS = 1.0, 2  # seconds, and turns of a program, by which a busy machine may be late to end it
 MESSAGE = 400
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -71,41 +71,77 @@ class WarmSandbox:
         """See `contract.Sandbox`. `unfiltered` leaves the system call filter away, for the test at start alone."""
         outcomes: list[Outcome] = []
         printed = b""
+        used = _Used()
         at_once = max(1, SHARED_BYTES // (limits.result_bytes + wire.FRAME.size))
         while len(outcomes) < len(inputs):
             rest = inputs[len(outcomes) : len(outcomes) + at_once]
-            reply = self._ask(program, function, rest, limits, unfiltered)
-            outcomes += _outcomes(reply, len(rest), limits)
-            printed += reply.printed[: limits.output_bytes - len(printed)]
+            room = limits.output_bytes - len(printed)
+            reply = self._ask(program, function, rest, limits, room, unfiltered)
+            if reply.how == wire.OUTPUT and len(rest) > 1:
+                at_once = 1  # at which input it was cannot be told: each in a process of its own
+                used.add(reply, len(rest))
+                continue
+            found = _outcomes(reply, len(rest), limits)
+            used.add(reply, len(found))
+            outcomes += found
+            printed += reply.printed[:room]
+            if reply.how == wire.TIMEOUT and used.more_than(limits):
+                outcomes += found[-1:] * (len(inputs) - len(outcomes))
         return Execution(tuple(outcomes), printed.decode("utf-8", "replace"))
 
     def close(self) -> None:
         self._end()
 
-    def _ask(self, program: str, function: str, inputs: Sequence[Any], limits: Limits, unfiltered: bool) -> _Reply:
+    def _ask(
+        self, program: str, function: str, inputs: Sequence[Any], limits: Limits, room: int, unfiltered: bool
+    ) -> _Reply:
         if not self._is_whole:
             raise SandboxBroken("an earlier program's answer was not waited for")
         body = json.dumps({"program": program, "function": function, "inputs": list(inputs)}).encode()
         flags = wire.NO_FILTER if unfiltered else 0
         wall = limits.cpu_seconds * limits.wall_factor
         header = wire.HEADER.pack(
-            len(body), len(inputs), limits.cpu_seconds, wall, limits.memory, limits.threads, limits.output_bytes,
-            limits.result_bytes, limits.open_files, flags,
+            len(body), len(inputs), limits.cpu_seconds, wall, limits.memory, limits.threads, room, limits.result_bytes,
+            limits.open_files, flags,
         )  # fmt: skip
         self._is_whole = False
         self._channel.send(header + body, GRACE)
         head = self._channel.receive(wire.REPLY.size, wall * (len(inputs) + 1) + GRACE)
         frames, printed, how, status, cpu, took, phase = wire.REPLY.unpack(head)
-        if frames > SHARED_BYTES or printed > limits.output_bytes or how not in wire.HOW:
+        if frames > SHARED_BYTES or printed > room or how not in wire.HOW:
             raise SandboxBroken("the fork server sent what makes no sense")
         data = self._channel.receive(frames + printed, GRACE)
         self._is_whole = True
         return _Reply(data[:frames], data[frames:], how, status, cpu, took, phase)
 
 
+class _Used:
+    """What the processes of one program have used, and how many turns they had for it: definitions and inputs.
+
+    Within a process a program can lie about when a turn began, and have the time of all for the first. It is not given
+    the next process for the next input then, and so on: all of it would grow with the square of the inputs.
+    """
+
+    def __init__(self) -> None:
+        self.turns, self.cpu, self.wall = 0, 0.0, 0.0
+
+    def add(self, reply: _Reply, inputs: int) -> None:
+        self.turns += 1 + inputs
+        self.cpu += reply.cpu
+        self.wall += reply.wall
+
+    def more_than(self, limits: Limits) -> bool:
+        """Whether it is more than a program can use that does not lie, on a machine that is late to stop it."""
+        turns = self.turns + LATE_TURNS
+        wall = limits.cpu_seconds * limits.wall_factor
+        return self.cpu > turns * limits.cpu_seconds + LATE or self.wall > turns * wall + LATE
+
+
 def _outcomes(reply: _Reply, inputs: int, limits: Limits) -> list[Outcome]:
     """The outcomes that a reply tells of, from the first input on; at least one, at most one for each input."""
     found: list[Outcome] = []
+    if reply.how == wire.OUTPUT and inputs == 1:  # whether it still returned is a matter of who was quicker
+        return [_ended(reply, inputs, limits)]
     frames = memoryview(reply.frames)
     while len(frames) >= wire.FRAME.size and len(found) < inputs:
         index, status, size, cpu, wall = wire.FRAME.unpack_from(frames)
@@ -120,7 +156,7 @@ def _outcomes(reply: _Reply, inputs: int, limits: Limits) -> list[Outcome]:
         found.append(outcome)
     if len(found) == inputs:
         return found
-    ended = _ended(reply, limits)
+    ended = _ended(reply, inputs, limits)
     return [ended] * inputs if reply.phase <= 1 and not found else [*found, ended]
 
 
@@ -135,13 +171,11 @@ def _returned(status: Status, payload: bytes, cpu: float, wall: float, limits: L
     if len(payload) > limits.result_bytes:
         return Outcome("output_limit", message="the result is too large", cpu_ms=cpu, wall_ms=wall)
     try:
-        value = msgspec.json.decode(payload)
-        # Whoever gets the value writes it somewhere: it may hold no longer integer, no deeper list and no broken text
-        # than a writer takes.
-        orjson.dumps(value)
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        # Written anew, since whoever gets it puts it into a line of JSON: it may hold no longer integer, no deeper list
+        # and no broken text than a writer takes, and no newline.
+        return returned(msgspec.json.decode(payload), cpu, wall)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return Outcome("wrong_type", message=f"what came back is no JSON ({_line(str(error).encode())})", wall_ms=wall)
-    return Outcome("ok", value, cpu_ms=cpu, wall_ms=wall)
 
 
 def _line(text: bytes) -> str:
@@ -154,23 +188,27 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-def _ended(reply: _Reply, limits: Limits) -> Outcome:
-    """What became of an input whose process ended before it returned."""
+def _ended(reply: _Reply, inputs: int, limits: Limits) -> Outcome:
+    """What became of an input whose process, which had so many, ended before it returned."""
     cpu, wall = _ms(reply.cpu), _ms(reply.wall)
     if reply.how == wire.TIMEOUT:
         seconds, factor = limits.cpu_seconds, limits.wall_factor
-        return Outcome("timeout", None, f"over {seconds:g} s of CPU or {seconds * factor:g} s in all", cpu, wall)
+        return _failed("timeout", f"over {seconds:g} s of CPU or {seconds * factor:g} s in all", cpu, wall)
     if reply.how == wire.OUTPUT:
-        return Outcome("output_limit", None, f"printed more than {limits.output_bytes:,} bytes", cpu, wall)
+        return _failed("output_limit", f"printed more than {limits.output_bytes:,} bytes", cpu, wall)
     if os.WIFSIGNALED(reply.status):
         number = os.WTERMSIG(reply.status)
         if number == signal.SIGKILL:
             # Nobody in the box may send it: the kernel did, for CPU time or for want of memory.
-            if reply.cpu >= limits.cpu_seconds:
-                return Outcome("timeout", None, f"over {limits.cpu_seconds:g} s of CPU", cpu, wall)
-            return Outcome("memory", None, "killed for want of memory", cpu, wall)
+            if reply.cpu > wire.most_cpu(limits.cpu_seconds, inputs) - 0.5:
+                return _failed("timeout", f"over {limits.cpu_seconds:g} s of CPU", cpu, wall)
+            return _failed("memory", "killed for want of memory", cpu, wall)
         names = {each.value: each.name for each in signal.Signals}
         how = names.get(number, f"signal {number}")
     else:
         how = f"exit status {os.WEXITSTATUS(reply.status)}"
-    return Outcome("killed", None, f"its process ended before it returned ({how})", cpu, wall)
+    return _failed("killed", f"its process ended before it returned ({how})", cpu, wall)
+
+
+def _failed(status: Status, message: str, cpu: float, wall: float) -> Outcome:
+    return Outcome(status, message=message, cpu_ms=cpu, wall_ms=wall)

@@ -42,16 +42,16 @@ def judge(task: Task, execution: Execution) -> Judgement:
 
 def predictions(outcomes: Sequence[Outcome]) -> list[Grid | None]:
     """What was returned where it is a grid, None elsewhere."""
-    return [outcome.value if outcome.status == "ok" and is_grid(outcome.value) else None for outcome in outcomes]
+    values = (outcome.value if outcome.status == "ok" else None for outcome in outcomes)
+    return [value if is_grid(value) else None for value in values]
 
 
 def _result(pair: Pair, outcome: Outcome) -> PairResult:
     cpu_ms = round(outcome.cpu_ms, 1)
     if outcome.status != "ok":
         return PairResult(outcome.status, False, cpu_ms, _message(outcome.message))
-    if not is_grid(outcome.value):
-        return PairResult("invalid", False, cpu_ms)
-    return PairResult("ok", outcome.value == pair.output, cpu_ms)
+    value = outcome.value
+    return PairResult("ok", value == pair.output, cpu_ms) if is_grid(value) else PairResult("invalid", False, cpu_ms)
 
 
 def _message(text: str) -> str:

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from actors.executed_rows import ExecuteRows
-from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome, SandboxUnusable
+from actors.executed_rows import ExecuteRows, _problem
+from actors.sandboxes.contract import (
+    DEEPEST_INPUT,
+    DEFAULT_LIMITS,
+    Execution,
+    Limits,
+    Outcome,
+    SandboxUnusable,
+    returned,
+)
 from cluster.resources import Resources
-from cluster.rows import Rows
+from cluster.rows import Failure, Rows
 
 
 class Recording:
@@ -33,7 +41,7 @@ class Recording:
             raise self.answer
         if self.answer is not None:
             return self.answer
-        return Execution(tuple(Outcome("ok", value, "", 1.5, 2.5) for value in inputs), "printed")
+        return Execution(tuple(returned(value, 1.5, 2.5) for value in inputs), "printed")
 
 
 def run(executors: Any, *lines: bytes, times: bool = False) -> Rows:
@@ -80,8 +88,16 @@ def test_a_row_without_a_program_or_inputs_is_quarantined_with_the_reason() -> N
     assert rows.counters == {"failed: no program to run": 4}
 
 
+def test_inputs_that_no_sandbox_could_be_told_are_a_reason_too() -> None:
+    inputs: list[Any] = []
+    for _ in range(DEEPEST_INPUT):
+        inputs = [inputs]
+    assert _problem("p", inputs) == Failure(f"the inputs are nested more than {DEEPEST_INPUT} levels deep")
+    assert _problem("p", inputs[0]) is None
+
+
 def test_what_a_program_returned_travels_whatever_it_is() -> None:
-    outcome = Outcome("ok", {"big": 2**70, "half": "\ud800", "text": "ä\u2028"})
+    outcome = Outcome("ok", '{"big":18446744073709551615,"text":"ä\u2028"}'.encode())
     (line,) = run(Recording(Execution((outcome,))), b'{"program": "p", "inputs": [1]}').lines
     assert json.loads(line)["execution"]["outcomes"][0]["value"] == outcome.value
 

@@ -178,6 +178,42 @@ def test_an_endless_input_costs_the_other_inputs_nothing(arena: Arena) -> None:
     ]
 
 
+def test_a_forged_clock_buys_one_program_no_more_than_its_time(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have the time of all inputs for the first one, but then not that of the others for the next."""
+    asked: list[int] = []
+    ask = arena.sandbox._ask
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(len(arguments[2]))
+        return ask(*arguments)
+
+    monkeypatch.setattr(arena.sandbox, "_ask", counted)
+    execution = arena.run(against_time.FORGED_CLOCK, *range(20), limits=LIMITS)
+    assert [outcome.status for outcome in execution.outcomes] == ["timeout"] * 20
+    assert len(asked) <= 2
+    monkeypatch.undo()
+    arena.check_that_nothing_is_left()
+
+
+def test_what_was_printed_too_much_is_the_same_outcome_every_time(arena: Arena) -> None:
+    program = (
+        f"import os\ndef transform(n):\n    os.write(1, b'x' * ({against_output.LIMIT + 1} * (n == 1)))\n    return n\n"
+    )
+    for _ in range(30):
+        outcomes = arena.run(program, 0, 1, 2, limits=msgspec.structs.replace(LIMITS, cpu_seconds=LONG)).outcomes
+        assert [outcome.status for outcome in outcomes] == ["ok", "output_limit", "ok"]
+
+
+@pytest.mark.parametrize("program", ["DAEMON", "HOLDER", "ZOMBIES"])
+def test_the_box_alone_ends_all_that_a_program_started(arena: Arena, program: str) -> None:
+    if arena.sandbox.name == "process":
+        pytest.skip("only in a box")
+    source = getattr(against_processes, program)
+    execution = arena.sandbox.execute(source, "transform", [[[1]]], EASY, unfiltered=True)
+    assert execution.outcomes[0].value == [[1]]
+    arena.check_that_nothing_is_left()
+
+
 def test_no_program_finds_in_its_memory_what_the_one_before_it_said(arena: Arena) -> None:
     first, second = against_the_harness.WORD
     spoken = arena.run(against_the_harness.SPEAK, 1)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.sandboxes import fork_server as wire
-from actors.sandboxes.contract import DEFAULT_LIMITS, Limits, Outcome, SandboxBroken
+from actors.sandboxes.contract import DEFAULT_LIMITS, Limits, Outcome, SandboxBroken, returned
 from actors.sandboxes.warm import SHARED_BYTES, WarmSandbox
 
 LIMITS = Limits(cpu_seconds=0.5, output_bytes=100, result_bytes=200)
@@ -41,10 +41,16 @@ def frame(index: int, payload: bytes, status: int = wire.OK, size: int | None = 
 
 
 def reply(
-    *frames: bytes, printed: bytes = b"", how: int = wire.ENDED, status: int = 0, cpu: float = 0.01, phase: int = 99
+    *frames: bytes,
+    printed: bytes = b"",
+    how: int = wire.ENDED,
+    status: int = 0,
+    cpu: float = 0.01,
+    wall: float = 0.25,
+    phase: int = 99,
 ) -> bytes:
     data = b"".join(frames)
-    return wire.REPLY.pack(len(data), len(printed), how, status, cpu, 0.25, phase) + data + printed
+    return wire.REPLY.pack(len(data), len(printed), how, status, cpu, wall, phase) + data + printed
 
 
 def outcomes(*replies: bytes, inputs: int = 1, limits: Limits = LIMITS) -> list[Outcome]:
@@ -57,7 +63,7 @@ def statuses(*replies: bytes, inputs: int = 1) -> list[str]:
 
 
 def test_a_value_comes_back_with_its_times() -> None:
-    assert outcomes(reply(frame(0, b"[[1,2]]"))) == [Outcome("ok", [[1, 2]], cpu_ms=1.0, wall_ms=2.0)]
+    assert outcomes(reply(frame(0, b"[[1,2]]"))) == [returned([[1, 2]], cpu_ms=1.0, wall_ms=2.0)]
 
 
 def test_a_request_holds_the_limits_the_program_and_the_inputs() -> None:
@@ -93,7 +99,8 @@ def test_a_process_that_is_ended_at_the_definition_is_not_tried_for_each_input()
     [
         (reply(how=wire.TIMEOUT), "timeout", "over 0.5 s of CPU or 2 s in all"),
         (reply(how=wire.OUTPUT), "output_limit", "printed more than 100 bytes"),
-        (reply(status=signal.SIGKILL, cpu=0.6), "timeout", "over 0.5 s of CPU"),
+        (reply(status=signal.SIGKILL, cpu=1.99), "timeout", "over 0.5 s of CPU"),
+        (reply(status=signal.SIGKILL, cpu=0.9), "memory", "killed for want of memory"),
         (reply(status=signal.SIGKILL), "memory", "killed for want of memory"),
         (reply(status=signal.SIGSEGV), "killed", "SIGSEGV"),
         (reply(status=40), "killed", "signal 40"),
@@ -149,14 +156,44 @@ def test_a_message_is_one_line_that_does_nothing_to_a_terminal() -> None:
 @pytest.mark.parametrize("time", [math.nan, math.inf, -1.0, 1e300])
 def test_a_forged_time_is_none(time: float) -> None:
     forged = wire.FRAME.pack(0, wire.OK, 1, time, time) + b"1"
-    assert outcomes(reply(forged)) == [Outcome("ok", 1)]
+    assert outcomes(reply(forged)) == [returned(1)]
 
 
 def test_what_was_printed_is_cut_at_its_limit_over_all_inputs() -> None:
-    ended = reply(printed=b"x" * 80, how=wire.TIMEOUT)
-    channel = Scripted(ended, ended)
-    execution = WarmSandbox("scripted", channel, lambda: None).execute("", "transform", [1, 2], LIMITS)
-    assert execution.output == "x" * 100
+    too_much = reply(frame(0, b"2"), printed=b"y" * 20, how=wire.OUTPUT)
+    channel = Scripted(reply(printed=b"x" * 80, how=wire.TIMEOUT), too_much, too_much, reply(frame(0, b"3")))
+    execution = WarmSandbox("scripted", channel, lambda: None).execute("", "transform", [1, 2, 3], LIMITS)
+    assert execution.output == "x" * 80 + "y" * 20
+    rooms = [wire.HEADER.unpack_from(request)[6] for request in channel.requests]
+    assert rooms == [100, 20, 20, 0]
+
+
+def test_which_input_printed_too_much_does_not_hang_on_who_is_quicker() -> None:
+    """All in one process the last frames may be there or not, so that each input is run in one of its own."""
+    together = [
+        reply(*frames, printed=b"x" * 100, how=wire.OUTPUT) for frames in ([], [frame(0, b"1"), frame(1, b"2")])
+    ]
+    alone = [reply(frame(0, b"1")), reply(frame(0, b"2"), printed=b"x" * 100, how=wire.OUTPUT), reply(frame(0, b"3"))]
+    for first in together:
+        assert statuses(first, *alone, inputs=3) == ["ok", "output_limit", "ok"]
+
+
+def test_a_program_that_lies_about_the_time_has_not_the_time_of_all_inputs_for_each() -> None:
+    """The process of the first input took the CPU time, or the time on the clock, of twenty."""
+    for cpu, wall in ((10.0, 11.0), (0.1, 40.0)):
+        liar = reply(how=wire.TIMEOUT, cpu=cpu, wall=wall, phase=2)
+        channel = Scripted(liar, liar)
+        execution = WarmSandbox("scripted", channel, lambda: None).execute("", "transform", list(range(20)), LIMITS)
+        assert [outcome.status for outcome in execution.outcomes] == ["timeout"] * 20
+        assert len(channel.requests) == 1
+
+
+def test_a_program_that_takes_its_time_for_every_input_is_run_on_all() -> None:
+    late = reply(how=wire.TIMEOUT, cpu=0.7, wall=2.9, phase=2)
+    channel = Scripted(*[late] * 20)
+    execution = WarmSandbox("scripted", channel, lambda: None).execute("", "transform", list(range(20)), LIMITS)
+    assert [outcome.status for outcome in execution.outcomes] == ["timeout"] * 20
+    assert len(channel.requests) == 20
 
 
 @pytest.mark.parametrize(

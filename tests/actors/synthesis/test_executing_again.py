@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome
+from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome, returned
 from actors.synthesis.executing_again import execute_again
 
-OK, LATE, RAISED = Outcome("ok", [[1]]), Outcome("timeout"), Outcome("exception")
+OK, LATE, RAISED = returned([[1]]), Outcome("timeout"), Outcome("exception")
 GRID = [[1]]
 
 

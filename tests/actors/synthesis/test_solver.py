@@ -26,7 +26,7 @@ from actors.engines.contract import (
     Usage,
 )
 from actors.engines.journaled import JournaledEngine
-from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome
+from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome, returned
 from actors.synthesis.attempt import Attempt
 from actors.synthesis.conversation import seen_by_training
 from actors.synthesis.notices import Mailbox, Notice
@@ -456,7 +456,7 @@ def test_a_run_that_was_killed_repeats_no_request_and_makes_the_same_rows(mode: 
 def test_statuses_are_counted_and_told() -> None:
     board, rows = Board(), planned(MIRROR, attempts=4)
     answers = [said(FLIP), said(SAME), RequestFailed(Category.SERVER_ERROR, "503"), Completion("no")]
-    slow = Recording(lambda program, inputs: Execution(tuple(Outcome("ok", [[0]], wall_ms=10) for _ in inputs)))
+    slow = Recording(lambda program, inputs: Execution(tuple(returned([[0]], wall_ms=10) for _ in inputs)))
     solve(Scripted(lambda _, number: answers[number - 1]), rows, slow, board)
     assert rows.counters == {"wrong": 2, "api_error": 1, "no_code": 1}
     came, notices = board.mailbox.after(0)

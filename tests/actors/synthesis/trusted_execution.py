@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome
+from actors.sandboxes.contract import DEFAULT_LIMITS, Execution, Limits, Outcome, returned
 
 
 class TrustedExecutors:
@@ -32,7 +32,7 @@ def run_trusted(program: str, function: str, inputs: Sequence[Any]) -> Execution
     for given in inputs:
         try:
             value = scope[function](json.loads(json.dumps(given)))
-            outcomes.append(Outcome("ok", json.loads(json.dumps(value))))
+            outcomes.append(returned(json.loads(json.dumps(value))))
         except TypeError as error:
             outcomes.append(Outcome("wrong_type", message=str(error)))
         except Exception as error:

@@ -9,7 +9,8 @@ ATTACKS = (
     attack("endless standard error", "import sys\ndef transform(grid):\n    while True: sys.stderr.write('x' * 1000)\n", "output_limit"),
     attack("endless single bytes", "import os\ndef transform(grid):\n    while True: os.write(2, b'x')\n", "output_limit", "timeout"),
     attack("output at its limit", f"import os\ndef transform(grid):\n    os.write(1, b'x' * {LIMIT})\n    return grid\n", "ok", output=lambda text: text == "x" * LIMIT),
-    attack("output one byte over its limit", f"import os\ndef transform(grid):\n    os.write(1, b'x' * {LIMIT + 1})\n    return grid\n", "output_limit", "ok", output=lambda text: text == "x" * LIMIT),
+    attack("output one byte over its limit", f"import os\ndef transform(grid):\n    os.write(1, b'x' * {LIMIT + 1})\n    return grid\n", "output_limit", output=lambda text: text == "x" * LIMIT),
+    attack("output that all inputs together have too much of", f"import os\ndef transform(part):\n    os.write(1, b'x' * ({LIMIT} // 2 + part))\n    return part\n", "ok", "output_limit", inputs=(0, 0, 1), output=lambda text: text == "x" * LIMIT),
     attack("a hundred megabytes at once", "import os\ndef transform(grid): os.write(1, b'x' * (100 << 20))\n", "output_limit"),
     attack("NUL and bytes that are no text", "import os\ndef transform(grid):\n    os.write(1, bytes(range(256)))\n    return grid\n", "ok", output=lambda text: text[0] == "\0" and len(text) == 256),
     attack(

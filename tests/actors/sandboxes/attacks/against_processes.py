@@ -143,3 +143,27 @@ ATTACKS = (
         safe_without_a_box=False,
     ),
 )  # fmt: skip
+
+# For a box alone, without the filter that keeps them from having children at all.
+DAEMON = """
+import os, time
+def transform(grid):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: time.sleep(1000)
+        os._exit(0)
+    return grid
+"""
+HOLDER = """
+import os, time
+def transform(grid):
+    if os.fork() == 0: time.sleep(1000)
+    return grid
+"""
+ZOMBIES = """
+import os
+def transform(grid):
+    for _ in range(8):
+        if os.fork() == 0: os._exit(0)
+    return grid
+"""

@@ -56,7 +56,7 @@ ATTACKS = (
     returns("a result of many values", "[[]] * (1 << 30)", "output_limit", "memory"),
     returns("a result that repeats itself", "nested", "output_limit", "memory", before="nested = [0]\nfor _ in range(60): nested = [nested, nested]"),
     returns("its input, changed", "grid.clear() or grid", "ok", value=[]),
-    returns("another answer each time", "random.random()", "ok"),
+    returns("another answer each time", "numpy.random.default_rng().random()", "ok"),
     attack("a result that changes while it is written", """
         import threading
         def transform(grid):

@@ -165,3 +165,12 @@ ATTACKS = (
 )  # fmt: skip
 
 ENDLESS_FOR_ONE_INPUT = "def transform(number):\n    while number == 2: pass\n    return number\n"
+
+FORGED_CLOCK = """
+import struct, sys
+def transform(number):
+    frame = sys._getframe()
+    while "shared" not in frame.f_locals: frame = frame.f_back
+    frame.f_locals["shared"][:24] = struct.pack("<iIdd", 2, 0, 1e6, 1e6)
+    while True: pass
+"""
