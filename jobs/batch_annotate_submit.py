@@ -91,8 +91,10 @@ def command(**arguments: Any) -> Any:
 def _estimate(order: Order, question: Any, options: RunOptions) -> Any:
     from jobs.annotation_estimate import estimate
 
-    unlimited = {"service_tier": "batch", "max_requests_per_minute": None, "max_tokens_per_minute": None}
-    return estimate(order.arguments | unlimited, question, order.inputs, options)
+    # A batch has a tier of its own, no pace, and nobody to send an answer back to.
+    batch = {"engine": "openai", "service_tier": "batch", "max_repairs": 0}
+    unlimited = {"max_requests_per_minute": None, "max_tokens_per_minute": None}
+    return estimate(order.arguments | batch | unlimited, question, order.inputs, options)
 
 
 def _refuse_fresh(output: str, options: RunOptions) -> None:

@@ -254,6 +254,20 @@ def _killed(*arguments: Any) -> bool:
     raise KeyboardInterrupt
 
 
+@pytest.mark.ray
+def test_a_dry_run_says_what_a_batch_costs_at_most_and_submits_nothing(ray_session: Any, place: Path) -> None:
+    with serving() as server:
+        found = submitted(place, server, "--dry-run")
+        live = ["--annotation-task-prompt", str(place / "prompt.md"), "--max-new-tokens", "50", "--dry-run", "-q"]
+        there = ["-d", str(place / "in"), "-o", str(place / "out"), "--model-name", "gpt-5-mini"]
+        dearer = call(annotate_dataset, *there, *live)
+        assert not server.stats()["paths"].keys() - {"GET /_stats"}
+    assert (found["questions"], found["to_be_asked"], found["quarantined"]) == (2000, 2000, 1)
+    assert found["cost_at_most_usd"] == pytest.approx(dearer["cost_at_most_usd"] / 2)
+    assert "not_counted" in dearer and "not_counted" not in found  # batches ask for no repairs
+    assert not (place / "out").exists()
+
+
 def test_a_model_is_needed_and_no_service_tier_is_taken(place: Path) -> None:
     asked = ["-d", str(place / "in"), "-o", str(place / "out"), "--annotation-task-prompt", str(place / "prompt.md")]
     with pytest.raises(click.UsageError, match="model_name"):
