@@ -27,6 +27,7 @@ BREATH = 1.0  # s; of a longer pause between any two visits it is not the client
 NEAR = 2 * HORIZON
 KEEP_EVERY = 1.0  # s; for what clients repeat anyway
 TURN = 1.0  # s; where there are more clients than places they take turns
+LOST = "lost"  # counts the money of tries that gave no answer and may be billed all the same
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -222,12 +223,12 @@ class SpendLimiter:
 
         With what was lost on the way, and what was under way when they were killed: a provider may bill it.
         """
-        states = [
-            msgspec.json.decode(storage.read(entry.name), type=_State)
-            for entry in storage.list()
-            if entry.name.endswith(".json")
-        ]
-        return sum(each.spent + each.reserved for state in states for each in state.clients.values())
+        return sum(each.spent + each.reserved for each in _kept_clients(storage))
+
+    @staticmethod
+    def lost_before(storage: Storage) -> int:
+        """What of it was for tries that gave no answer, as far as their clients lived to say so."""
+        return sum(each.counts.get(LOST, 0) for each in _kept_clients(storage))
 
     def _forget_the_lost(self, visitor: str, now: float) -> None:
         self._alive += min(max(now - self._visited, 0.0), BREATH)
@@ -260,3 +261,13 @@ class SpendLimiter:
         settled = now + NEAR + SLACK
         minute = [(start - state.at + now, tokens) for start, tokens in state.last_minute]
         self._pace.resume(max(state.next_start - state.at + now, settled), minute, unknown_seconds=KEEP_EVERY + NEAR)
+
+
+def _kept_clients(storage: Storage) -> list[_Client]:
+    """The clients of all limiters whose state lies there."""
+    states = [
+        msgspec.json.decode(storage.read(entry.name), type=_State)
+        for entry in storage.list()
+        if entry.name.endswith(".json")
+    ]
+    return [client for state in states for client in state.clients.values()]

@@ -59,7 +59,7 @@ def asking(job: Job, choice: EngineChoice, cache_location: str | None, gpus: flo
                 f"{job.output.url}: the same command is at work on this run already, and both would ask and pay; wait "
                 "for its end, or stop it"
             )
-        stack.enter_context(_explained(job, journal))
+        stack.enter_context(_explained(job, journal, state))
         choice = replace(choice, journal=journal, run=run)
         if choice.service is not None:  # others are bounded by themselves
             before = max(spending_of(journal, run).cost, SpendLimiter.used_before(state))
@@ -69,9 +69,10 @@ def asking(job: Job, choice: EngineChoice, cache_location: str | None, gpus: flo
 
 
 @contextmanager
-def _explained(job: Job, journal: Storage) -> Iterator[None]:
+def _explained(job: Job, journal: Storage, state: Storage) -> Iterator[None]:
     from actors.engines.contract import BudgetSpent, EngineUnusable
     from actors.prices import dollars
+    from actors.spend_limiter import SpendLimiter
     from jobs.spending import spending_of
 
     try:
@@ -79,7 +80,10 @@ def _explained(job: Job, journal: Storage) -> Iterator[None]:
     except BudgetSpent as error:
         spent = spending_of(journal, job.run.identity)
         unknown = f", and {spent.unpriced:,} of them without a word on their tokens" if spent.unpriced else ""
-        raise BudgetSpent(f"{error} ({spent.answers:,} answers for {dollars(spent.cost)} so far{unknown})") from error
+        lost = SpendLimiter.lost_before(state)
+        broken = f"; {dollars(lost)} more count for tries without an answer, which may be billed" if lost else ""
+        told = f"{spent.answers:,} answers for {dollars(spent.cost)} so far{unknown}{broken}"
+        raise BudgetSpent(f"{error} ({told})") from error
     except EngineUnusable:
         # Answers in a journal elsewhere are the run's too, by its identity.
         if not spending_of(journal, job.run.identity).answers:

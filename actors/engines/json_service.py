@@ -24,6 +24,7 @@ import orjson
 
 from actors.engines.contract import Category, EngineUnusable, RequestFailed
 from actors.gate import Gate
+from actors.spend_limiter import LOST
 
 Answer = TypeVar("Answer")
 Timed = TypeVar("Timed")
@@ -36,12 +37,17 @@ HOPELESS_AFTER = 20
 # So many requests may well be the last ones, each of which the service breaks at; if more wait, it is the service.
 FEW = 16
 DETAIL_SHOWN = 300  # characters
+BODY_SHOWN = 100  # characters of what answers in a server's place
 _USED_UP = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _REFUSALS = ("content_filter", "content_policy_violation", "moderation_blocked")
 
 
 class Unreadable(Exception):
     """An answer with status 200 that is not what the protocol says; worth another try."""
+
+
+class Foreign(Unreadable):
+    """A whole answer with status 200, of something that speaks another protocol: no model was asked, and none is paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +212,21 @@ class JsonService:
             if response.status != 200:
                 spent = 0
                 raise self._refusal(response.status, response.headers, content)
-            answer = read(content)
+            answer = _read(read, content, response.content_type)
             is_answered, spent = True, cost(answer)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             spent = 0
             raise self._failing(_Again(Category.SERVER_ERROR, self._plain(error), reached=False)) from error
         except TimeoutError as error:  # aiohttp's are TimeoutErrors too
             raise self._failing(_Again(Category.TIMEOUT, f"no answer within {self.service.timeout:g} s")) from error
+        except Foreign as error:
+            spent = 0
+            raise self._misdirected(path, str(error), content) from error
         except (aiohttp.ClientError, OSError, Unreadable) as error:
             raise self._failing(_Again(Category.SERVER_ERROR, self._plain(error))) from error
         finally:
+            if spent and not is_answered:
+                self.gate.count(LOST, spent)
             self.gate.leave(bound, spent, is_answered=is_answered)
         self._answers += 1
         self._silent_since = None
@@ -253,6 +264,16 @@ class JsonService:
                 f"{self.service.name} refused the first {self._rejections} requests, all of them: {detail}"
             )
         return RequestFailed(Category.REJECTED, detail)
+
+    def _misdirected(self, path: str, what: str, content: bytes) -> Exception:
+        """What an answer in another protocol means: a wrong address, unless others were answered there."""
+        what = f"{what} ({self._shown(content.decode('utf-8', 'replace'))[:BODY_SHOWN]})"
+        if self._answers:
+            return self._failing(_Again(Category.SERVER_ERROR, f"it answered with {what}"))
+        return self._break(
+            f"{self._url(path)} answers with {what}: that is no OpenAI-compatible endpoint, nor another that can be "
+            "asked; check --base-url, which as a rule ends in /v1"
+        )
 
     def _failing(self, error: _Again) -> _Again:
         if self._silent_since is None:
@@ -334,6 +355,15 @@ class JsonService:
         """On one line, without the key, wherever the text may come from."""
         line = " ".join(text.split())
         return (line.replace(self._key, "<key>") if self._key else line)[:DETAIL_SHOWN]
+
+
+def _read(read: Callable[[bytes], Answer], content: bytes, content_type: str) -> Answer:
+    try:
+        return read(content)
+    except Unreadable as error:
+        if "html" in content_type:
+            raise Foreign("a web page") from error
+        raise
 
 
 def _error_of(content: bytes) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from actors.engines.contract import (
     RequestFailed,
     Usage,
 )
-from actors.engines.json_service import JsonService, Service, Unreadable
+from actors.engines.json_service import Foreign, JsonService, Service, Unreadable
 from actors.gate import Gate
 from actors.prices import Prices
 
@@ -273,7 +273,18 @@ def _decoded(decoder: msgspec.json.Decoder[Decoded], content: bytes) -> Decoded:
 
             return decoder.decode(encoded(json.loads(content)))
     except ValueError as error:
+        if _is_foreign(content):
+            raise Foreign("JSON that is not of the protocol") from error
         raise Unreadable(f"an answer that is not of the protocol: {error}") from error
+
+
+def _is_foreign(content: bytes) -> bool:
+    """Whether it is whole, and neither an answer of this protocol nor an error that some servers send as one."""
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return False
+    return not isinstance(found, dict) or found.keys().isdisjoint(("choices", "error"))
 
 
 def _logprob(at: dict[str, Any] | None, token: int) -> float:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.pace import Window
-from actors.spend_limiter import HORIZON, LOST_AFTER, TURN, Claim, Grant, Limits, SpendLimiter
+from actors.spend_limiter import HORIZON, LOST, LOST_AFTER, TURN, Claim, Grant, Limits, SpendLimiter
 from cluster.storage import LocalStorage
 
 
@@ -33,9 +33,12 @@ def test_what_earlier_attempts_at_a_run_have_used_is_the_sum_of_what_they_left(t
     for attempt, amounts in (("first", [(30, 5), (20, 0)]), ("second", [(7, 1)])):
         limiter = SpendLimiter(Limits(cost=1000), place, f"{attempt}.json", SpendLimiter.used_before(place))
         for number, (spent, reserved) in enumerate(amounts):
-            limiter.visit(Claim(f"client {number}", spent=spent, reserved=reserved, allowance=spent + reserved))
+            counts = {LOST: spent // 10, "answered": 1}
+            claim = Claim(f"client {number}", spent=spent, reserved=reserved, allowance=spent + reserved, counts=counts)
+            limiter.visit(claim)
     place.publish("lock", b"")
     assert SpendLimiter.used_before(place) == 63
+    assert SpendLimiter.lost_before(place) == 5
 
 
 class Memory(LocalStorage):

@@ -268,6 +268,13 @@ def test_the_budget_stops_the_run_in_good_order_and_more_money_finishes_it(place
     assert first is not None and int(first[1].replace(",", "")) == usage and float(first[2]) <= 0.05
 
 
+def test_a_budget_that_went_for_lost_answers_is_told(place: Place, server: Server) -> None:
+    server.configure(faults={"truncated_json": 1.0})
+    stopped = place.run("out", "--max-cost", "0.05", "-q", status=1)
+    lost = re.search(r"\(0 answers for \$0\.00 so far; \$(0\.0\d+) more count for tries without an", stopped.stderr)
+    assert lost is not None and 0 < float(lost[1]) <= 0.05, stopped.stderr
+
+
 def test_the_limiter_dies_and_nothing_is_lost(place: Place, server: Server) -> None:
     """The actor is killed as a node's loss would: its process ends, Ray starts it again."""
     server.configure(delay_seconds=0.1)

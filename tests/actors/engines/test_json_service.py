@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -217,8 +218,8 @@ def test_retry_after_as_a_date() -> None:
 class Rude:
     """A server that answers everything with one status and one body, which may quote what it was sent."""
 
-    def __init__(self, status: int, body: str, delay: float = 0.0) -> None:
-        self.status, self.body, self.delay = status, body, delay
+    def __init__(self, status: int, body: str, delay: float = 0.0, content_type: str = "application/json") -> None:
+        self.status, self.body, self.delay, self.content_type = status, body, delay, content_type
         self.requests = 0
 
     async def __aenter__(self) -> Rude:
@@ -236,9 +237,8 @@ class Rude:
         self.requests += 1
         await asyncio.sleep(self.delay)
         body = self.body.encode()
-        writer.write(
-            b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (self.status, len(body)) + body
-        )
+        head = f"HTTP/1.1 {self.status} X\r\ncontent-type: {self.content_type}\r\ncontent-length: {len(body)}\r\n"
+        writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
         await writer.drain()
         writer.close()
 
@@ -279,6 +279,70 @@ def test_a_service_that_takes_nobody_stops_everybody_at_once(
     for each in found:
         assert isinstance(each, EngineUnusable) and way in str(each)
         assert not any(KEY[:length] in str(each) for length in (12, 20, len(KEY)))
+
+
+PAGE = "<html><body>Welcome to nginx</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        (PAGE, "text/html; charset=utf-8", r"answers with a web page \(<html><body>Welcome to nginx"),
+        ('{"status": "ok"}', "application/json", r'answers with JSON that is not of the protocol \({"status": "ok"}\)'),
+        ("[]", "application/json", r"answers with JSON that is not of the protocol \(\[\]\)"),
+    ],
+)
+def test_an_address_where_something_else_answers_costs_nothing_and_is_named(
+    body: str, content_type: str, said: str
+) -> None:
+    async def work() -> None:
+        limits = Limits(4, cost=10**9)
+        async with Rude(200, body, content_type=content_type) as rude, engine_at(rude.url, limits) as (engine, gate, _):
+            found = await asyncio.gather(*(outcome(engine.generate(question(f"{n}"))) for n in range(10)))
+            assert rude.requests <= 4 and gate._spent == gate._reserved == 0
+            for each in found:
+                assert isinstance(each, EngineUnusable) and re.search(said, str(each))
+                assert f"{rude.url}/v1/chat/completions" in str(each) and "check --base-url" in str(each)
+
+    run(work())
+
+
+@pytest.mark.usefixtures("server")
+def test_a_web_page_in_the_middle_of_a_run_is_an_outage_that_costs_nothing() -> None:
+    """A proxy shows one while the server behind it starts again."""
+
+    async def work() -> None:
+        answer = choice_of("hi")
+        async with (
+            Rude(200, answer) as rude,
+            engine_at(rude.url, Limits(4, cost=10**9), max_attempts=2) as (engine, gate, _),
+        ):
+            await engine.generate(question("first"))
+            spent = gate._spent
+            rude.body, rude.content_type = PAGE, "text/html"
+            row = asyncio.ensure_future(outcome(engine.generate(question("second"))))
+            while rude.requests < 5:
+                await asyncio.sleep(0.01)
+            assert gate._spent == spent and not row.done()
+            rude.body, rude.content_type = answer, "application/json"
+            assert isinstance(await row, Completion)
+
+    run(work())
+
+
+def choice_of(content: str) -> str:
+    usage = {"prompt_tokens": 10, "completion_tokens": 10}
+    return json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}], "usage": usage})
+
+
+def test_an_error_with_status_200_is_no_other_address(server: Server) -> None:
+    async def work() -> None:
+        async with Rude(200, '{"error": {"code": 502}}') as rude, engine_at(rude.url, patience=0.5) as (engine, _, _):
+            failed = await outcome(engine.generate(question("a")))
+            assert isinstance(failed, RequestFailed) and failed.category == Category.SERVER_ERROR
+            assert rude.requests > 1
+
+    run(work())
 
 
 def test_who_sleeps_between_tries_is_told_too(server: Server) -> None:
@@ -470,6 +534,8 @@ def test_an_answer_that_is_lost_counts_as_paid(server: Server, kind: str) -> Non
             bound = engine.bound(question("question"))[0]
             await asyncio.sleep(0.5)
             assert gate._spent == bound + (answer.cost or 0) == limiter.totals()["spent"]
+            # An answer that came, if without a word on its tokens, is not lost.
+            assert limiter.totals().get("lost", 0) == (0 if kind == "missing_usage" else bound)
 
     run(work())
 
