@@ -32,7 +32,8 @@ Timed = TypeVar("Timed")
 CONNECT_SECONDS = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # s
 LONGEST_ASKED = 3600.0  # s; a server that asks for a longer pause is asked again then
-# When so many requests in a row are refused as malformed and none was ever answered, it is not the rows.
+# When so many requests in a row are refused as malformed and none was ever answered, nor is one of those that are under
+# way then, it is not the rows.
 HOPELESS_AFTER = 20
 # So many requests may well be the last ones, each of which the service breaks at; if more wait, it is the service.
 FEW = 16
@@ -102,6 +103,15 @@ class _Again(Exception):
         self.category, self.detail, self.pause, self.reached = category, detail, pause, reached
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """Whether the service takes anything at all, while attempts are under way that can still show it."""
+
+    message: str
+    awaited: set[object]
+    settled: asyncio.Event
+
+
 class JsonService:
     """A started service. For one event loop."""
 
@@ -111,6 +121,8 @@ class JsonService:
         self._key = ""
         self._proxy: str | None = None
         self._waiting = self._answers = self._rejections = 0
+        self._under_way: set[object] = set()
+        self._doubt: _Doubt | None = None
         self._silent_since: float | None = None
         self._broken: EngineUnusable | None = None
         self._breaking = asyncio.Event()
@@ -160,7 +172,11 @@ class JsonService:
         """
 
         async def attempt() -> tuple[Answer, float]:
-            return await self._attempt(path, body, read, cost, bound, tokens)
+            try:
+                return await self._attempt(path, body, read, cost, bound, tokens)
+            except RequestFailed:
+                await self._settled()
+                raise
 
         self._waiting += 1
         try:
@@ -202,6 +218,8 @@ class JsonService:
         self._check()
         await self.gate.enter(bound, tokens)
         is_answered, spent = False, 0
+        this = object()
+        self._under_way.add(this)
         began = time.monotonic()
         try:
             self._check()
@@ -214,6 +232,7 @@ class JsonService:
                 raise self._refusal(response.status, response.headers, content)
             answer = _read(read, content, response.content_type)
             is_answered, spent = True, cost(answer)
+            self._count_answer()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             spent = 0
             raise self._failing(_Again(Category.SERVER_ERROR, self._plain(error), reached=False)) from error
@@ -228,8 +247,7 @@ class JsonService:
             if spent and not is_answered:
                 self.gate.count(LOST, spent)
             self.gate.leave(bound, spent, is_answered=is_answered)
-        self._answers += 1
-        self._silent_since = None
+            self._ended(this)
         self.gate.count("answered")
         return answer, time.monotonic() - began
 
@@ -256,13 +274,11 @@ class JsonService:
             return self._break(f"{self._told(status, content)}; check --base-url and --model-name")
         self._silent_since = None
         if code in _REFUSALS:
-            self._answers += 1
+            self._count_answer()
             return RequestFailed(Category.REFUSED, detail)
         self._rejections += 1
         if not self._answers and self._rejections >= HOPELESS_AFTER:
-            return self._break(
-                f"{self.service.name} refused the first {self._rejections} requests, all of them: {detail}"
-            )
+            self._begin_doubt(f"{self.service.name} refused the first {self._rejections} requests, all of them: {detail}")
         return RequestFailed(Category.REJECTED, detail)
 
     def _misdirected(self, path: str, what: str, content: bytes) -> Exception:
@@ -286,6 +302,35 @@ class JsonService:
         self._breaking.set()
         self.gate.stop(self._broken)
         return self._broken
+
+    # Whether it is the service or the rows
+
+    def _count_answer(self) -> None:
+        self._answers += 1
+        self._silent_since = None
+        if self._doubt is not None:
+            self._doubt.settled.set()
+            self._doubt = None
+
+    def _begin_doubt(self, message: str) -> None:
+        """It seems that no request is taken: one of those under way has to be answered, or that stops the run."""
+        if self._doubt is None:
+            self._doubt = _Doubt(message, set(self._under_way), asyncio.Event())
+
+    def _ended(self, attempt: object) -> None:
+        """An attempt is over. Where it was the last that could settle the doubt, and was not answered, it is no doubt."""
+        self._under_way.discard(attempt)
+        if self._doubt is not None:
+            self._doubt.awaited.discard(attempt)
+            if not self._doubt.awaited:
+                self._break(self._doubt.message)
+                self._doubt.settled.set()
+
+    async def _settled(self) -> None:
+        """Wait until it is known whether a refused request is the only one: the service's fault costs no row."""
+        if self._doubt is not None:
+            await self._doubt.settled.wait()
+            self._check()
 
     # Asking again
 

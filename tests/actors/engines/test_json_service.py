@@ -492,6 +492,23 @@ def test_when_everything_is_rejected_it_is_not_the_rows(server: Server) -> None:
     assert "max_completion_tokens" in str(found[-1])
 
 
+def test_quick_rejections_stop_nothing_while_others_are_being_answered(server: Server) -> None:
+    server.configure(max_prompt_characters=100, delay_seconds=1.0)
+    texts = [f"{number} " + "x" * 200 * (number % 4 == 0) for number in range(120)]
+    found = asked(server.url, texts, limits=Limits(100))
+    assert [type(each) for each in found] == [Completion if n % 4 else RequestFailed for n in range(120)]
+    assert server.stats()["answered"] == 90
+
+
+def test_what_was_under_way_and_fails_as_well_ends_the_doubt(server: Server) -> None:
+    server.configure(max_prompt_characters=100, fault_script={"lost": ["hang", "*"]})
+    texts = [f"lost {number}" for number in range(5)] + [f"{number} " + "x" * 200 for number in range(40)]
+    found = asked(server.url, texts, timeout=1.0)
+    ends = Counter(type(each) for each in found)
+    assert ends == {RequestFailed: json_service.HOPELESS_AFTER - 1, EngineUnusable: 45 - 19}
+    assert "refused the first 20 requests, all of them" in str(found[0])
+
+
 def test_rejections_after_an_answer_stop_nothing(server: Server) -> None:
     server.configure(max_prompt_characters=100)
 
