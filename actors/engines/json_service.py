@@ -259,7 +259,7 @@ class JsonService:
         """What a status other than 200 means."""
         code, detail = _error_of(content)
         detail = self._shown(f"{status}: {detail}")
-        if code in _USED_UP:
+        if status == 402 or code in _USED_UP:
             return self._break(f"{self.service.name} says that the quota is used up ({detail})")
         if status == 429:
             self.gate.too_much()

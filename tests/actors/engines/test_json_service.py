@@ -254,6 +254,7 @@ def quoting(key: str, code: str = "") -> str:
         (403, quoting(KEY), "--api-key-file"),
         (404, quoting(KEY), "--model-name"),
         (405, quoting(KEY), "--base-url"),
+        (402, quoting(KEY, "invalid_request_error"), "quota"),
         (429, quoting(KEY, "insufficient_quota"), "quota"),
         (429, quoting(KEY, "billing_not_active"), "quota"),
         (400, quoting(KEY, "billing_hard_limit_reached"), "quota"),
