@@ -189,11 +189,9 @@ def _sampling(arguments: Mapping[str, Any], engine: str) -> Sampling:
 
 def _is_hosted(base_url: str | None) -> bool:
     """Whether OpenAI itself is asked, which refuses requests with min_p."""
-    from urllib.parse import urlsplit
+    from actors.engines.openai_api import is_hosted
 
-    from actors.engines.openai_api import HOSTED
-
-    return base_url is None or urlsplit(base_url).hostname == HOSTED
+    return base_url is None or is_hosted(base_url)
 
 
 def _choice(arguments: Mapping[str, Any], engine: Any, prices: Any) -> EngineChoice:

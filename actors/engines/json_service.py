@@ -47,6 +47,10 @@ class Unreadable(Exception):
     """An answer with status 200 that is not what the protocol says; worth another try."""
 
 
+class AskOtherwise(Exception):
+    """The request is refused for how it was put, and `is_amendable` says that it can be put in another way."""
+
+
 class Foreign(Unreadable):
     """A whole answer with status 200, of something that speaks another protocol: no model was asked, and none is paid."""
 
@@ -164,16 +168,18 @@ class JsonService:
         cost: Callable[[Answer], int],
         bound: int,
         tokens: int,
+        is_amendable: Callable[[bytes], bool] | None = None,
     ) -> tuple[Answer, float]:
         """Ask, and ask again. Returns what `read` makes of the body, and the seconds that the answer took.
 
         `read` raises Unreadable for what it cannot read; `cost` prices what it returns. `bound` and `tokens` are the
-        most that one attempt can cost and use. Raises RequestFailed, EngineUnusable, BudgetSpent.
+        most that one attempt can cost and use. Raises RequestFailed, EngineUnusable, BudgetSpent, and AskOtherwise where
+        `is_amendable` says so of the body of a 400.
         """
 
         async def attempt() -> tuple[Answer, float]:
             try:
-                return await self._attempt(path, body, read, cost, bound, tokens)
+                return await self._attempt(path, body, read, cost, bound, tokens, is_amendable)
             except RequestFailed:
                 await self._settled()
                 raise
@@ -212,6 +218,7 @@ class JsonService:
         cost: Callable[[Answer], int],
         bound: int,
         tokens: int,
+        is_amendable: Callable[[bytes], bool] | None,
     ) -> tuple[Answer, float]:
         import aiohttp
 
@@ -229,6 +236,8 @@ class JsonService:
                 content = await response.read()
             if response.status != 200:
                 spent = 0
+                if response.status == 400 and is_amendable is not None and is_amendable(content):
+                    raise AskOtherwise
                 raise self._refusal(response.status, response.headers, content)
             answer = _read(read, content, response.content_type)
             is_answered, spent = True, cost(answer)
@@ -278,7 +287,9 @@ class JsonService:
             return RequestFailed(Category.REFUSED, detail)
         self._rejections += 1
         if not self._answers and self._rejections >= HOPELESS_AFTER:
-            self._begin_doubt(f"{self.service.name} refused the first {self._rejections} requests, all of them: {detail}")
+            self._begin_doubt(
+                f"{self.service.name} refused the first {self._rejections} requests, all of them: {detail}"
+            )
         return RequestFailed(Category.REJECTED, detail)
 
     def _misdirected(self, path: str, what: str, content: bytes) -> Exception:

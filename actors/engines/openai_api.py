@@ -6,6 +6,7 @@ requests at once over one pool of connections; pace, places and money are the ga
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,14 +25,18 @@ from actors.engines.contract import (
     RequestFailed,
     Usage,
 )
-from actors.engines.json_service import Foreign, JsonService, Service, Unreadable
+from actors.engines.json_service import AskOtherwise, Foreign, JsonService, Service, Unreadable
 from actors.gate import Gate
 from actors.prices import Prices
 
 Decoded = TypeVar("Decoded")
 
-HOSTED = "api.openai.com"
-DEFAULT_URL = f"https://{HOSTED}/v1"
+DEFAULT_URL = "https://api.openai.com/v1"
+# OpenAI's own addresses, those of its regions too, and Azure's.
+_HOSTED = re.compile(r"(.+\.)?openai\.(com|azure\.com)")
+# The name of an answer's length. Reasoning models of the hosted service refuse the old one; many servers know only that.
+OLD_LENGTH, NEW_LENGTH = "max_tokens", "max_completion_tokens"
+_WANTS_NEW_LENGTH = re.compile(rf"\buse\W+{NEW_LENGTH}\b", re.IGNORECASE)
 # Less than a token of the tokenizers in use stands for, over a whole prompt; beyond ASCII, by the extra bytes.
 CHARACTERS_PER_TOKEN, EXTRA_BYTES_PER_TOKEN = 2.5, 1.6
 TOKENS_PER_MESSAGE = 8
@@ -95,7 +100,12 @@ def service_at(base_url: str | None, name: str | None = None, **options: Any) ->
     """The service at an address, the hosted one without. A key is asked for where there is no doubt that it is needed."""
     url = base_url or DEFAULT_URL
     host = urlsplit(url).hostname or url
-    return Service(name or f"the model server {host}", url, needs_key=host == HOSTED, **options)
+    return Service(name or f"the model server {host}", url, needs_key=is_hosted(url), **options)
+
+
+def is_hosted(url: str) -> bool:
+    """Whether OpenAI or Azure answers there, and not a server that speaks the same protocol."""
+    return _HOSTED.fullmatch(urlsplit(url).hostname or "") is not None
 
 
 class OpenAIEngine(Engine):
@@ -110,9 +120,7 @@ class OpenAIEngine(Engine):
     def __init__(self, service: Service, model: str, gate: Gate, prices: Prices | None = None) -> None:
         self._model, self._prices, self._gate = model, prices, gate
         self._service = JsonService(service, gate)
-        host = urlsplit(service.base_url).hostname
-        # Reasoning models of the hosted service refuse the old name; many servers know only that.
-        self._length_field = "max_completion_tokens" if host == HOSTED else "max_tokens"
+        self._length_field = NEW_LENGTH if is_hosted(service.base_url) else OLD_LENGTH
         self._most_answered = 0
 
     def identity(self) -> dict[str, Any]:
@@ -141,7 +149,12 @@ class OpenAIEngine(Engine):
             # The tier that answered, which may be another than was asked for.
             return self._prices.of(answer.service_tier or tier).cost(answer.usage.plain())
 
-        answer, latency = await self._service.post("/chat/completions", body, _read, cost, bound, tokens)
+        amend = _wants_new_length if self._length_field == OLD_LENGTH else None
+        try:
+            answer, latency = await self._service.post("/chat/completions", body, _read, cost, bound, tokens, amend)
+        except AskOtherwise:  # once for each request that was put with the old name
+            self._length_field = NEW_LENGTH
+            return await self.generate(request)
         return self._completion(answer, latency, cost(answer) if self._prices and answer.usage else None)
 
     def _completion(self, answer: _Answer, latency: float, cost: int | None) -> Completion:
@@ -285,6 +298,17 @@ def _is_foreign(content: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return not isinstance(found, dict) or found.keys().isdisjoint(("choices", "error"))
+
+
+def _wants_new_length(content: bytes) -> bool:
+    """Whether an error says that an answer's length has to be given by its new name."""
+    try:
+        error = orjson.loads(content)["error"]
+        if (error.get("code"), error.get("param")) == ("unsupported_parameter", OLD_LENGTH):
+            return True
+        return _WANTS_NEW_LENGTH.search(str(error.get("message"))) is not None
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _logprob(at: dict[str, Any] | None, token: int) -> float:

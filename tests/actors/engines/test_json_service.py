@@ -486,11 +486,26 @@ def test_a_prompt_too_long_is_rejected_alone(server: Server) -> None:
 
 
 def test_when_everything_is_rejected_it_is_not_the_rows(server: Server) -> None:
-    server.configure(unsupported_parameters=["max_tokens"])
+    server.configure(unsupported_parameters=["max_tokens", "max_completion_tokens"])
     found = asked(server.url, [f"{number}" for number in range(60)])
     assert {type(each) for each in found} == {RequestFailed, EngineUnusable}
     assert sum(isinstance(each, RequestFailed) for each in found) == json_service.HOPELESS_AFTER - 1
     assert "max_completion_tokens" in str(found[-1])
+
+
+def test_a_server_that_wants_the_new_name_of_the_length_gets_it_and_no_row_is_lost(server: Server) -> None:
+    server.configure(unsupported_parameters=["max_tokens"])
+
+    async def work() -> None:
+        async with engine_at(server.url, limits=Limits(40)) as (engine, _, _):
+            for part in range(2):
+                texts = [f"{part} {number}" for number in range(120)]
+                found = await asyncio.gather(*(outcome(engine.generate(question(text))) for text in texts))
+                assert {type(each) for each in found} == {Completion}
+
+    run(work())
+    # Those that were put with the old name are refused once each, many more than make a run hopeless.
+    assert server.stats()["outcomes"] == {"400 unsupported_parameter": 120, "ok": 240}
 
 
 def test_quick_rejections_stop_nothing_while_others_are_being_answered(server: Server) -> None:

@@ -13,7 +13,15 @@ import pytest
 from actors.engines import openai_api
 from actors.engines.contract import Completion, EngineUnusable, Message, Request, RequestFailed, Sampling
 from actors.engines.json_service import Service, Unreadable
-from actors.engines.openai_api import DEFAULT_URL, TOKENS_PER_IMAGE, OpenAIEngine, _read, encoded, service_at
+from actors.engines.openai_api import (
+    DEFAULT_URL,
+    TOKENS_PER_IMAGE,
+    OpenAIEngine,
+    _read,
+    _wants_new_length,
+    encoded,
+    service_at,
+)
 from actors.gate import Gate, local_visit
 from actors.prices import Price, Prices
 from actors.spend_limiter import Limits, SpendLimiter
@@ -134,11 +142,34 @@ def test_the_hosted_service_gets_the_name_of_the_length_that_it_knows() -> None:
         return set(json.loads(engine_of(url).body(REQUEST))) & {"max_tokens", "max_completion_tokens"}
 
     assert fields(DEFAULT_URL) == fields("https://api.openai.com/v1/") == {"max_completion_tokens"}
-    assert fields("http://127.0.0.1:8000/v1") == fields("https://api.openai.com.evil.example/v1") == {"max_tokens"}
+    assert (
+        fields("https://eu.api.openai.com/v1") == fields("https://x.openai.azure.com/openai/v1") == fields(DEFAULT_URL)
+    )
+    for other in ("http://127.0.0.1:8000/v1", "https://api.openai.com.evil.example/v1", "https://notopenai.com/v1"):
+        assert fields(other) == {"max_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "Unsupported", "param": "max_tokens", "code": "unsupported_parameter"}, True),
+        ({"message": "'max_tokens' is not supported. Use 'max_completion_tokens' instead.", "code": None}, True),
+        ({"message": "Unsupported", "param": "temperature", "code": "unsupported_parameter"}, False),
+        ({"message": "'max_tokens' or 'max_completion_tokens' is too large: 5000", "code": 400}, False),
+        ("use another", False),
+        (None, False),
+    ],
+)
+def test_which_errors_ask_for_the_new_name_of_the_length(error: Any, expected: bool) -> None:
+    assert _wants_new_length(json.dumps({"error": error}).encode()) == expected
+    assert not _wants_new_length(b"<html>") and not _wants_new_length(b"[]")
 
 
 def test_a_key_is_needed_for_the_hosted_service_alone() -> None:
     assert service_at(None).needs_key and service_at("https://api.openai.com/v1").needs_key
+    assert (
+        service_at("https://us.api.openai.com/v1").needs_key and service_at("https://x.openai.azure.com/v1").needs_key
+    )
     assert not service_at("http://127.0.0.1:8000/v1").needs_key
 
 
