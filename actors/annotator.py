@@ -129,7 +129,8 @@ class AnnotateRows(AsyncStage):
         asked = request.messages[:-2] if is_again else request.messages
         # What a row's text made the model say can open a turn no more than the text itself.
         said, _ = neutralize(completion.text, self.questions.special_tokens)
-        messages = (*asked, Message("assistant", said or "(nothing)"), Message("user", REPAIR.format(problem=problem)))
+        told, _ = neutralize(problem, self.questions.unwanted)  # it quotes the answer
+        messages = (*asked, Message("assistant", said or "(nothing)"), Message("user", REPAIR.format(problem=told)))
         return msgspec.structs.replace(request, messages=messages, sample=request.sample + is_again)
 
     def _failure(self, failed: _Unanswered) -> Failure:

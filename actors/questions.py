@@ -70,7 +70,7 @@ class Questions:
         return loaded
 
     @cached_property
-    def _unwanted(self) -> frozenset[str]:
+    def unwanted(self) -> frozenset[str]:
         """What a row's text must not contain: tokens that open a turn, tags that end the place where the text stands."""
         return self.special_tokens | self.prompt.delimiters
 
@@ -88,7 +88,7 @@ class Questions:
             if name == "text" and self.max_text_length is not None:
                 cut = truncate(value, self.max_text_length, self.where, self.unit, self._tokenizer)
                 value, truncated = cut.text, cut.meta()
-            values[name], found = neutralize_value(value, self._unwanted)
+            values[name], found = neutralize_value(value, self.unwanted)
             neutralized += found
         try:
             message = Message("user", self.prompt.render(values))
