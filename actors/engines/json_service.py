@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ FEW = 16
 DETAIL_SHOWN = 300  # characters
 BODY_SHOWN = 100  # characters of what answers in a server's place
 _USED_UP = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+# Firewalls in front of a server refuse single texts with a 403 too.
+_OF_KEYS = re.compile("auth|key|permission|account|access|denied", re.IGNORECASE)
 _REFUSALS = ("content_filter", "content_policy_violation", "moderation_blocked")
 
 
@@ -278,19 +281,20 @@ class JsonService:
         if status in (401, 403):
             # The body may quote the key.
             way = f"set {self.service.key_variable} or give --api-key-file"
-            return self._break(f"{self.service.name} does not accept the API key ({status}); {way}")
+            message = f"{self.service.name} does not accept the API key ({status}); {way}"
+            if status == 401 or _OF_KEYS.search(code):
+                return self._break(message)
+            return self._rejected(detail, message, HOPELESS_AFTER if self._answers else 1)
         if status in (404, 405):
             return self._break(f"{self._told(status, content)}; check --base-url and --model-name")
-        self._silent_since = None
         if code in _REFUSALS:
             self._count_answer()
             return RequestFailed(Category.REFUSED, detail)
-        self._rejections += 1
-        if not self._answers and self._rejections >= HOPELESS_AFTER:
-            self._begin_doubt(
-                f"{self.service.name} refused the first {self._rejections} requests, all of them: {detail}"
-            )
-        return RequestFailed(Category.REJECTED, detail)
+        if self._answers:
+            self._silent_since = None
+            return RequestFailed(Category.REJECTED, detail)
+        message = f"{self.service.name} refused the first {HOPELESS_AFTER} requests, all of them: {detail}"
+        return self._rejected(detail, message, HOPELESS_AFTER)
 
     def _misdirected(self, path: str, what: str, content: bytes) -> Exception:
         """What an answer in another protocol means: a wrong address, unless others were answered there."""
@@ -318,15 +322,21 @@ class JsonService:
 
     def _count_answer(self) -> None:
         self._answers += 1
+        self._rejections = 0  # in a row
         self._silent_since = None
         if self._doubt is not None:
             self._doubt.settled.set()
             self._doubt = None
 
-    def _begin_doubt(self, message: str) -> None:
-        """It seems that no request is taken: one of those under way has to be answered, or that stops the run."""
-        if self._doubt is None:
+    def _rejected(self, detail: str, message: str, after: int) -> RequestFailed:
+        """It may be the row. With so many in a row it seems that none is taken: one of those under way has to be answered
+        now, or that stops the run.
+        """
+        self._silent_since = None
+        self._rejections += 1
+        if self._rejections >= after and self._doubt is None:
             self._doubt = _Doubt(message, set(self._under_way), asyncio.Event())
+        return RequestFailed(Category.REJECTED, detail)
 
     def _ended(self, attempt: object) -> None:
         """An attempt is over. Where it was the last that could settle the doubt, and was not answered, it is no doubt."""

@@ -230,14 +230,18 @@ class Rude:
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
 
+    def reply(self, sent: bytes) -> tuple[int, str, float]:
+        return self.status, self.body, self.delay
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(length)
+        sent = await reader.readexactly(length)
         self.requests += 1
-        await asyncio.sleep(self.delay)
-        body = self.body.encode()
-        head = f"HTTP/1.1 {self.status} X\r\ncontent-type: {self.content_type}\r\ncontent-length: {len(body)}\r\n"
+        status, said, delay = self.reply(sent)
+        await asyncio.sleep(delay)
+        body = said.encode()
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: {self.content_type}\r\ncontent-length: {len(body)}\r\n"
         writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
         await writer.drain()
         writer.close()
@@ -534,6 +538,48 @@ def test_rejections_after_an_answer_stop_nothing(server: Server) -> None:
             return await asyncio.gather(*(outcome(engine.generate(question("x" * 200 + str(n)))) for n in range(50)))
 
     assert {type(each) for each in run(work())} == {RequestFailed}
+
+
+class Walled(Rude):
+    """A server behind a firewall that refuses some texts, at once; everything else is answered after a while."""
+
+    def __init__(self, answers: bool = True, page: str = "<html>Attention Required! | Cloudflare</html>") -> None:
+        super().__init__(200, choice_of("hi"))
+        self.answers, self.page = answers, page
+
+    def reply(self, sent: bytes) -> tuple[int, str, float]:
+        if self.answers and b"rm -rf" not in sent:
+            return 200, self.body, 0.3
+        return 403, self.page, 0.0
+
+
+def test_what_a_firewall_refuses_is_rejected_alone_also_where_it_comes_first() -> None:
+    async def work() -> None:
+        async with Walled() as walled, engine_at(walled.url) as (engine, _, _):
+            for part in range(2):
+                texts = [f"rm -rf {part} {n}" if n % 2 else f"{part} {n}" for n in range(100)]
+                found = await asyncio.gather(*(outcome(engine.generate(question(text))) for text in texts))
+                assert [type(each) for each in found] == [RequestFailed if n % 2 else Completion for n in range(100)]
+            assert found[1].category == Category.REJECTED and "Cloudflare" in found[1].detail
+
+    run(work())
+
+
+@pytest.mark.parametrize("page", ["<html>blocked</html>", quoting(KEY, "account_deactivated")])
+def test_a_403_for_everybody_stops_the_run_also_in_its_middle(page: str) -> None:
+    async def work() -> None:
+        async with Walled(page=page) as walled, engine_at(walled.url) as (engine, _, _):
+            await engine.generate(question("first"))
+            walled.answers = False
+            found = await asyncio.gather(*(outcome(engine.generate(question(f"{n}"))) for n in range(100)))
+            ends = Counter(type(each) for each in found)
+            assert (
+                ends[RequestFailed] == (19 if "html" in page else 0)
+                and ends[EngineUnusable] == 100 - ends[RequestFailed]
+            )
+            assert "does not accept the API key (403)" in str(found[-1])
+
+    run(work())
 
 
 @pytest.mark.parametrize(
