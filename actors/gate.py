@@ -51,6 +51,7 @@ class Gate:
     def __init__(self, limits: Limits, visit: Visit) -> None:
         self.limits = limits
         self.counts: dict[str, int] = {}
+        self.failing = ""  # why the latest try that has to be repeated failed, to be shown
         self.under_way = 0
         self.is_holding = False  # whether an answered request keeps its place until `kept` is called
         self._unkept = 0
@@ -309,6 +310,7 @@ class Gate:
             starts=[waiter.tokens for waiter in asked],
             under_way=self.under_way,
             counts=self.counts,
+            failing=self.failing,
         )
 
     def _spent_message(self) -> BudgetSpent:

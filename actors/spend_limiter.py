@@ -48,7 +48,8 @@ class Claim(msgspec.Struct, omit_defaults=True):
 
     `places`: requests that it may have under way until it is answered; `allowance`: what it may have spent in all
     until then. `next_bound` is the most that the request next in line can cost. `starts`: the tokens of each request
-    that waits for its time to start. `counts`: running totals, and `under_way` the requests of this moment, to be shown.
+    that waits for its time to start. `counts`: running totals, and `under_way` the requests of this moment, to be shown;
+    `failing`: why the latest try that has to be repeated failed.
     """
 
     client: str
@@ -62,6 +63,7 @@ class Claim(msgspec.Struct, omit_defaults=True):
     starts: list[int] = []
     under_way: int = 0
     counts: dict[str, int] = {}
+    failing: str = ""
 
 
 class Grant(msgspec.Struct):
@@ -87,6 +89,7 @@ class _Client(msgspec.Struct):
     allowance: int = 0
     under_way: int = 0
     counts: dict[str, int] = {}
+    failing: str = ""
 
 
 class _State(msgspec.Struct):
@@ -122,6 +125,7 @@ class SpendLimiter:
         self._alive, self._visited = 0.0, clock()
         self._seen = dict.fromkeys(self._clients, self._alive)
         self._kept = float("-inf")
+        self._failing = ""
 
     def visit(self, claim: Claim) -> Grant:
         """A client's visit."""
@@ -130,6 +134,8 @@ class SpendLimiter:
         client = self._clients.setdefault(claim.client, _Client())
         client.wanted, client.spent, client.reserved = claim.places_wanted, claim.spent, claim.reserved
         client.counts, client.under_way = claim.counts, claim.under_way
+        if client.failing != claim.failing:
+            self._failing = client.failing = claim.failing
         held = (client.places, client.allowance)
         grant = Grant(self._places(claim, now), self._allowance(claim), [], self._is_spent(claim), now)
         self._plan(claim, grant, now)
@@ -138,6 +144,10 @@ class SpendLimiter:
         is_far = bool(grant.starts) and self._pace.next > now + NEAR
         self._keep(now, is_due=is_far or held != (client.places, client.allowance))
         return grant
+
+    def shown(self) -> tuple[dict[str, int], str]:
+        """The totals, and why the latest try of any client failed, so far as it is known."""
+        return self.totals(), self._failing
 
     def totals(self) -> dict[str, int]:
         """What all clients have counted so far, with `spent` and `under way`, for the display."""

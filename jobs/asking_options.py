@@ -112,7 +112,8 @@ def pace_options(*concurrent: str, tries: str = "--max-attempts") -> Callable[..
         option(
             "--patience",
             type=Number(1),
-            help="Seconds without any answer, after which the run stops. [default: 600; flex: 1800]",
+            help="Seconds without any answer, after which the run stops. [default: 600; flex: 1800; 60 where nobody has "
+            "listened at that address yet]",
         ),
         cache_option,
     )
@@ -147,6 +148,7 @@ def check_engine_options(engine: str, arguments: Mapping[str, Any]) -> None:
 
 def service(arguments: Mapping[str, Any]) -> Service:
     """The server that is asked, checked as far as can be without asking. Raises EngineUnusable."""
+    from actors.engines.json_service import FIRST_PATIENCE
     from actors.engines.openai_api import service_at
 
     patient = 1800.0 if arguments["service_tier"] == "flex" else 600.0
@@ -155,6 +157,7 @@ def service(arguments: Mapping[str, Any]) -> Service:
         key_file=arguments["api_key_file"],
         timeout=arguments.get("request_timeout") or patient,
         patience=arguments.get("patience") or patient,
+        first_patience=arguments.get("patience") or FIRST_PATIENCE,
         max_attempts=arguments.get("max_tries") or 8,
     ).checked()
     found.key()

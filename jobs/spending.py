@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from cluster.storage import Storage
 from jobs.progress import Display
 
 LOOK_EVERY = 1.0  # s
+REASON_SHOWN = 100  # characters
 _COMPLETION = msgspec.json.Decoder(Completion)
 
 
@@ -78,26 +80,30 @@ def shared_limiter(limits: Limits, storage: Storage, run: str, spent_before: int
 
 
 def _watch(limiter: Shared, display: Display, over: threading.Event) -> None:
-    before, at = 0, time.monotonic()
+    before: dict[str, int] = {}
+    at = time.monotonic()
     while not over.wait(LOOK_EVERY):
         try:
-            totals = limiter.ask("totals", seconds=5 * LOOK_EVERY)
+            found = limiter.ask("shown", seconds=5 * LOOK_EVERY)
         except GristmillError:
             return
         except Exception:  # whatever Ray raises while it is shut down: this only shows
             return
-        if totals is not None:
+        if found is not None:
+            totals, failing = found
             now = time.monotonic()
-            answered = totals.get("answered", 0)
-            display.aside(live_line(totals, (answered - before) / max(now - at, 1e-9)))
-            before, at = answered, now
+            rate = (totals.get("answered", 0) - before.get("answered", 0)) / max(now - at, 1e-9)
+            # While all is well again, what went wrong before is of no interest.
+            is_failing = not totals.get("answered") or totals.get("retries", 0) > before.get("retries", 0)
+            display.aside(live_line(totals, rate, failing if is_failing else ""))
+            before, at = totals, now
 
 
-def live_line(totals: dict[str, int], rate: float) -> str:
-    """`12,345 answers at 812/s, 500 under way, $0.1234, 3 retries`."""
+def live_line(totals: dict[str, int], rate: float, failing: str = "") -> str:
+    """`12,345 answers at 812/s, 500 under way, $0.1234, 3 retries (timeout: no answer within 600 s)`."""
     parts = [f"{totals.get('answered', 0):,} answers at {rate:,.0f}/s", f"{totals['under way']:,} under way"]
     if totals["spent"]:
         parts.append(dollars(totals["spent"]))
     if totals.get("retries"):
         parts.append(f"{totals['retries']:,} retries")
-    return ", ".join(parts)
+    return ", ".join(parts) + (f" ({textwrap.shorten(failing, REASON_SHOWN, placeholder=' …')})" if failing else "")

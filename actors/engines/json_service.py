@@ -31,6 +31,7 @@ Answer = TypeVar("Answer")
 Timed = TypeVar("Timed")
 
 CONNECT_SECONDS = 20.0
+FIRST_PATIENCE = 60.0  # s
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # s
 LONGEST_ASKED = 3600.0  # s; a server that asks for a longer pause is asked again then
 # When so many requests in a row are refused as malformed and none was ever answered, nor is one of those that are under
@@ -63,7 +64,8 @@ class Service:
     """Where a service is and how it is asked. `name` is what messages call it.
 
     The key is the first line of `key_file`, else the variable `key_variable`; it is read where it is used and is part
-    of nothing that is stored or shown. `timeout` is for one attempt, in seconds.
+    of nothing that is stored or shown. `timeout` is for one attempt, in seconds; `first_patience` holds instead of a longer
+    `patience` where nobody listens and nothing was ever answered, as with a wrong address.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Service:
     needs_key: bool = False
     timeout: float = 600.0
     patience: float = 600.0
+    first_patience: float = FIRST_PATIENCE
     max_attempts: int = 8
 
     def key(self) -> str:
@@ -309,6 +312,7 @@ class JsonService:
     def _failing(self, error: _Again) -> _Again:
         if self._silent_since is None:
             self._silent_since = time.monotonic()
+        self.gate.failing = f"{error.category}: {error.detail}"
         return error
 
     def _break(self, message: str) -> EngineUnusable:
@@ -399,12 +403,14 @@ class JsonService:
 
     def _is_hopeless(self, last: Any, counted: int) -> bool:
         """Whether patience is at its end, be it with the request or, which stops the run, with the service."""
-        since = self._silent_since
-        if since is None or time.monotonic() - since < self.service.patience:
+        since, patience = self._silent_since, self.service.patience
+        if not last.reached and not self._answers:
+            patience = min(patience, self.service.first_patience)
+        if since is None or time.monotonic() - since < patience:
             return False
         if not last.reached or (counted < 2 and self._waiting > FEW):
             self._break(
-                f"{self.service.name} has answered nothing for {self.service.patience:.0f} s ({last.detail}); see that "
+                f"{self.service.name} has answered nothing for {patience:.0f} s ({last.detail}); see that "
                 "it is up, and run the same command again to continue"
             )
         return True

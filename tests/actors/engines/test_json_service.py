@@ -418,6 +418,30 @@ def test_a_server_that_was_never_there_ends_patience() -> None:
 
 
 @pytest.mark.usefixtures("server")
+def test_where_nobody_listens_from_the_start_little_patience_is_enough() -> None:
+    found = asked(f"http://127.0.0.1:{free_port()}", ["a"], patience=50.0, first_patience=0.5)
+    assert isinstance(found[0], EngineUnusable) and "has answered nothing for 0 s" in str(found[0])
+
+
+def test_a_server_that_answers_with_errors_or_has_answered_gets_all_patience() -> None:
+    async def work() -> None:
+        async with Rude(500, "{}") as rude, engine_at(rude.url, first_patience=0.2) as (engine, _, limiter):
+            row = asyncio.ensure_future(outcome(engine.generate(question("a"))))
+            while rude.requests < 3:
+                await asyncio.sleep(0.05)
+            assert not row.done()
+            rude.status, rude.body = 200, choice_of("hi")
+            assert isinstance(await row, Completion)
+            rude.server.close()
+            row = asyncio.ensure_future(outcome(engine.generate(question("b"))))
+            await asyncio.sleep(1.5)
+            assert not row.done() and "annot connect" in limiter.shown()[1]
+            row.cancel()
+
+    run(work())
+
+
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("patience", [0.5, 40.0])
 def test_a_server_that_dies_and_comes_back_costs_no_row_within_patience(patience: float) -> None:
     port = free_port()
