@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -25,6 +27,9 @@ from cluster.stage import Flow, Progress, ShardSink, Sink, Stage
 from cluster.storage import Storage, open_storage
 from jobs.progress import display, duration
 from jobs.text_forms import common_form
+
+REASONS_LOOKED_AT = 1000  # of the rows in quarantine, for the most frequent one
+REASON_SHOWN = 200  # characters
 
 
 class TooManyQuarantined(GristmillError):
@@ -78,7 +83,7 @@ class Job:
         self.used = self.run.shards
         self._session: Session | None = None
         self.tally = Tally()
-        self.measures = False
+        self.measures = self.writes = False
         self.extra: dict[str, Any] = {}
         self.stack = ExitStack()
         self.began = time.monotonic()
@@ -124,6 +129,7 @@ class Job:
         `chunk_rows` bounds the rows of a chunk, for stages that take long over each.
         """
         size = ChunkSize(self.options.chunk_size, chunk_rows)
+        self.writes = True
         self.measures = any(stage.measures for stage in stages)
         return self._pass("write", Flow(stages, sink or ShardSink(), size, self.options.skip_damaged), sources, counts)
 
@@ -206,6 +212,22 @@ class Job:
             f"see {self.output.url}/_quarantine for the reasons; what is finished is kept"
         )
 
+    def _warn_of_nothing(self) -> None:
+        """A run whose rows all failed has done its work by its rules, and is not what anybody wanted."""
+        if not self.writes or self.tally.rows_out or not self.tally.quarantined:
+            return
+        from jobs.looking import first_quarantined
+
+        reasons = Counter(row["reason"] for row in first_quarantined(self.output, REASONS_LOOKED_AT))
+        named = "".join(
+            f", most often for: {shorten(reason, REASON_SHOWN, placeholder=' …')}"
+            for reason, _ in reasons.most_common(1)
+        )
+        self.display.warn(
+            f"not one row came out, and {self.tally.quarantined:,} of {self.tally.rows_in:,} are quarantined{named}; see "
+            f"{self.output.url}/_quarantine, put right what it says, and run again with --fresh"
+        )
+
     def finish(self, **extra: Any) -> dict[str, Any]:
         """Write the summary; the run is complete. Returns the summary, also of a run that was complete before."""
         if self.summary is None:
@@ -216,6 +238,7 @@ class Job:
                 del tally["bytes_out"]  # a summary is the same however often its run was killed
             counters = dict(sorted(tally.pop("counters").items()))  # they are summed in the order of arrival
             self.summary = {"verb": self.verb, "output": self.output.url, **tally, **counters, **extra}
+            self._warn_of_nothing()
             self.run.finish(self.summary)
         self.stack.close()
         self.tell()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from jobs.annotate_dataset import command
+from tests.openai_server import serving
 
 MODEL = ["--model-name", "m", "--base-url", "http://127.0.0.1:9/v1", "--annotation-task-prompt", "claude_rubric_code"]
 EMBEDDED = ["--annotation-task-prompt", "code_quality"]
@@ -41,3 +44,23 @@ def test_what_does_not_go_together_is_a_wrong_use(arguments: list[str], said: st
     done = CliRunner().invoke(command, ["-d", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *arguments])
     assert done.exit_code == 2 and said in done.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+def test_a_run_of_which_no_row_comes_out_warns_of_the_most_frequent_reason(
+    ray_session: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    rows = [json.dumps({"text": f"print({number})"}) for number in range(9)]
+    (tmp_path / "in" / "rows.jsonl").write_text("\n".join([*rows, "{}"]) + "\n")
+    asked = ["-d", str(tmp_path / "in"), "--model-name", "m", "--annotation-task-prompt", "claude_rubric_code", "-q"]
+    with serving(unsupported_parameters=["temperature"]) as server:
+        asked += ["--base-url", f"{server.url}/v1"]
+        wrong = [*asked, "-o", str(tmp_path / "out"), "--temperature", "0"]
+        summary = command.main(wrong, standalone_mode=False)
+        assert (summary["rows_out"], summary["quarantined"]) == (0, 10)
+        said = capfd.readouterr().err
+        assert "warning: not one row came out, and 10 of 10 are quarantined, most often for: rejected: 400: " in said
+        assert "'temperature' is not supported" in said and f"{tmp_path}/out/_quarantine" in said
+        command.main([*asked, "-o", str(tmp_path / "right")], standalone_mode=False)
+        assert "warning" not in capfd.readouterr().err  # one row of ten is nothing unusual
