@@ -132,18 +132,27 @@ def _submit(job: Job, order: Order, question: Any, provider: OpenAIBatches, resu
     job.stack.close()
     first = folder.rounds()[0]
     account = account_of(found, job.output) | first.counts | {"oversized": first.oversized, "submitted": submitted}
-    head = f"batch-annotate-submit: {job.output.url}: {_said(submitted, found, resubmits, again)}"
+    head = f"batch-annotate-submit: {job.output.url}: {_said(submitted, found, first, resubmits, again)}"
     counts = ", ".join(f"{amount:,} {name.replace('_', ' ')}" for name, amount in first.counts.items())
     return tell(account, job.options, f"{head}\n  {counts}", hints_of(found, job.output))
 
 
-def _said(submitted: int, found: Sequence[Standing], resubmits: bool, again: Round | None) -> str:
+def _said(submitted: int, found: Sequence[Standing], first: Round, resubmits: bool, again: Round | None) -> str:
+    from pipelines.report.numbers import plural
+
     if submitted:
-        return f"{submitted:,} batches submitted" + (f", {len(found):,} in all" if submitted < len(found) else "")
+        batches = plural(submitted, "batch", "batches")
+        return f"{batches} submitted" + (f", {len(found):,} in all" if submitted < len(found) else "")
     if not found:
-        return "the journal answers everything, no batch is needed"
+        return f"{_why_none(first)}, no batch is needed"
     nothing = "nothing is left to ask again" if resubmits and again is None else "nothing was left to submit"
-    return f"{len(found):,} batches, all submitted before; {nothing}"
+    return f"{plural(len(found), 'batch', 'batches')}, all submitted before; {nothing}"
+
+
+def _why_none(first: Round) -> str:
+    if not first.counts["questions"]:
+        return "there is no row to ask about"
+    return "what is left is larger than a whole file" if first.oversized else "the journal answers everything"
 
 
 def _first_round(job: Job, order: Order, question: Any, folder: BatchFolder) -> None:

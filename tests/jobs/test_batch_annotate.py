@@ -268,6 +268,26 @@ def test_a_dry_run_says_what_a_batch_costs_at_most_and_submits_nothing(ray_sessi
     assert not (place / "out").exists()
 
 
+@pytest.mark.ray
+def test_what_is_said_of_one_batch_and_of_none(
+    ray_session: Any, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said(output: str, *more: str) -> str:
+        call(batch_annotate_submit, *submit_arguments(place, server, *more, output=output))
+        return capfd.readouterr().out.splitlines()[0]
+
+    with serving() as server:
+        one = ["--limit-rows", "20"]
+        assert said("one", *one).endswith("/one: 1 batch submitted")
+        assert said("one", *one).endswith("/one: 1 batch, all submitted before; nothing was left to submit")
+        larger = [*one, "--max-bytes-per-batch", "10"]
+        assert said("larger", *larger).endswith("what is left is larger than a whole file, no batch is needed")
+        shutil.rmtree(place / "in")
+        (place / "in").mkdir()
+        (place / "in" / "empty.jsonl").write_text("")
+        assert said("none").endswith("/none: there is no row to ask about, no batch is needed")
+
+
 def test_a_model_is_needed_and_no_service_tier_is_taken(place: Path) -> None:
     asked = ["-d", str(place / "in"), "-o", str(place / "out"), "--annotation-task-prompt", str(place / "prompt.md")]
     with pytest.raises(click.UsageError, match="model_name"):
