@@ -2,8 +2,9 @@
 
 What may pass (busy, broken, silent) is asked again after growing, jittered pauses, or after the pause that the server
 names. Attempts count against a request only while others are answered: an outage of a minute costs no row. A service
-that answers nobody for as long as `patience`, refuses the key or knows no such model stops the run instead; but where
-only a few requests are left, or others were answered meanwhile, it may be they that cannot be answered, and they fail.
+that answers nobody for as long as `patience`, refuses the key, knows no such model or is something else stops the run
+instead; but where only a few requests are left, or others were answered meanwhile, it may be they that cannot be
+answered, and they fail.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Service:
 
     The key is the first line of `key_file`, else the variable `key_variable`; it is read where it is used and is part
     of nothing that is stored or shown. `timeout` is for one attempt, in seconds; `first_patience` holds instead of a longer
-    `patience` where nobody listens and nothing was ever answered, as with a wrong address.
+    `patience` where nobody ever listened, as with a wrong address.
     """
 
     name: str
@@ -134,6 +135,7 @@ class JsonService:
         self._under_way: set[object] = set()
         self._doubt: _Doubt | None = None
         self._silent_since: float | None = None
+        self._is_there = False  # whether anything ever answered at this address, if only with an error
         self._broken: EngineUnusable | None = None
         self._breaking = asyncio.Event()
 
@@ -239,6 +241,7 @@ class JsonService:
             self.gate.count("requests")
             spent = bound  # an answer that gets lost may have to be paid all the same
             async with self._session.post(self._url(path), data=body, proxy=self._proxy) as response:
+                self._is_there = True
                 content = await response.read()
             if response.status != 200:
                 spent = 0
@@ -404,7 +407,7 @@ class JsonService:
     def _is_hopeless(self, last: Any, counted: int) -> bool:
         """Whether patience is at its end, be it with the request or, which stops the run, with the service."""
         since, patience = self._silent_since, self.service.patience
-        if not last.reached and not self._answers:
+        if not self._is_there:
             patience = min(patience, self.service.first_patience)
         if since is None or time.monotonic() - since < patience:
             return False

@@ -18,7 +18,7 @@ import pytest
 
 from actors.engines import json_service
 from actors.engines.contract import Category, Completion, EngineUnusable, Message, Request, RequestFailed, Sampling
-from actors.engines.json_service import FEW, JsonService, Service, _error_of, _pause_asked
+from actors.engines.json_service import FEW, JsonService, Service, _Again, _error_of, _pause_asked
 from actors.engines.openai_api import OpenAIEngine
 from actors.gate import Gate, local_visit
 from actors.prices import Price, Prices
@@ -430,6 +430,8 @@ def test_a_server_that_answers_with_errors_or_has_answered_gets_all_patience() -
             while rude.requests < 3:
                 await asyncio.sleep(0.05)
             assert not row.done()
+            engine._service._silent_since = time.monotonic() - 1
+            assert not engine._service._is_hopeless(_Again(Category.SERVER_ERROR, "cannot connect", reached=False), 1)
             rude.status, rude.body = 200, choice_of("hi")
             assert isinstance(await row, Completion)
             rude.server.close()
