@@ -48,8 +48,8 @@ class Claim(msgspec.Struct, omit_defaults=True):
 
     `places`: requests that it may have under way until it is answered; `allowance`: what it may have spent in all
     until then. `next_bound` is the most that the request next in line can cost. `starts`: the tokens of each request
-    that waits for its time to start. `counts`: running totals, and `under_way` the requests of this moment, to be shown;
-    `failing`: why the latest try that has to be repeated failed.
+    that waits for its time to start. `counts`: running totals, and `under_way` the requests of this moment, to be
+    shown; `failing`: why the latest try that has to be repeated failed.
     """
 
     client: str

@@ -112,8 +112,8 @@ def pace_options(*concurrent: str, tries: str = "--max-attempts") -> Callable[..
         option(
             "--patience",
             type=Number(1),
-            help="Seconds without any answer, after which the run stops. [default: 600; flex: 1800; 60 where nobody has "
-            "listened at that address yet]",
+            help="Seconds without any answer, after which the run stops. [default: 600; flex: 1800; 60 where nobody "
+            "has listened at that address yet]",
         ),
         cache_option,
     )

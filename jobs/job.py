@@ -224,8 +224,8 @@ class Job:
             for reason, _ in reasons.most_common(1)
         )
         self.display.warn(
-            f"not one row came out, and {self.tally.quarantined:,} of {self.tally.rows_in:,} are quarantined{named}; see "
-            f"{self.output.url}/_quarantine, put right what it says, and run again with --fresh"
+            f"not one row came out, and {self.tally.quarantined:,} of {self.tally.rows_in:,} are quarantined{named}; "
+            f"see {self.output.url}/_quarantine, put right what it says, and run again with --fresh"
         )
 
     def finish(self, **extra: Any) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class AskOtherwise(Exception):
 
 
 class Foreign(Unreadable):
-    """A whole answer with status 200, of something that speaks another protocol: no model was asked, and none is paid."""
+    """A whole answer with status 200, of something that speaks another protocol: no model was asked, nor is paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Service:
     """Where a service is and how it is asked. `name` is what messages call it.
 
     The key is the first line of `key_file`, else the variable `key_variable`; it is read where it is used and is part
-    of nothing that is stored or shown. `timeout` is for one attempt, in seconds; `first_patience` holds instead of a longer
-    `patience` where nobody ever listened, as with a wrong address.
+    of nothing that is stored or shown. `timeout` is for one attempt, in seconds; `first_patience` holds instead of a
+    longer `patience` where nobody ever listened, as with a wrong address.
     """
 
     name: str
@@ -181,8 +181,8 @@ class JsonService:
         """Ask, and ask again. Returns what `read` makes of the body, and the seconds that the answer took.
 
         `read` raises Unreadable for what it cannot read; `cost` prices what it returns. `bound` and `tokens` are the
-        most that one attempt can cost and use. Raises RequestFailed, EngineUnusable, BudgetSpent, and AskOtherwise where
-        `is_amendable` says so of the body of a 400.
+        most that one attempt can cost and use. Raises RequestFailed, EngineUnusable, BudgetSpent, and AskOtherwise
+        where `is_amendable` says so of the body of a 400.
         """
 
         async def attempt() -> tuple[Answer, float]:
@@ -336,8 +336,8 @@ class JsonService:
             self._doubt = None
 
     def _rejected(self, detail: str, message: str, after: int) -> RequestFailed:
-        """It may be the row. With so many in a row it seems that none is taken: one of those under way has to be answered
-        now, or that stops the run.
+        """It may be the row. With so many in a row it seems that none is taken: one of those under way has to be
+        answered now, or that stops the run.
         """
         self._silent_since = None
         self._rejections += 1
@@ -346,7 +346,7 @@ class JsonService:
         return RequestFailed(Category.REJECTED, detail)
 
     def _ended(self, attempt: object) -> None:
-        """An attempt is over. Where it was the last that could settle the doubt, and was not answered, it is no doubt."""
+        """An attempt is over. Where it was the last that could settle the doubt, the service takes nothing."""
         self._under_way.discard(attempt)
         if self._doubt is not None:
             self._doubt.awaited.discard(attempt)

@@ -34,7 +34,7 @@ Decoded = TypeVar("Decoded")
 DEFAULT_URL = "https://api.openai.com/v1"
 # OpenAI's own addresses, those of its regions too, and Azure's.
 _HOSTED = re.compile(r"(.+\.)?openai\.(com|azure\.com)")
-# The name of an answer's length. Reasoning models of the hosted service refuse the old one; many servers know only that.
+# Names of an answer's length. Reasoning models of the hosted service refuse the old one; many servers know only that.
 OLD_LENGTH, NEW_LENGTH = "max_tokens", "max_completion_tokens"
 _WANTS_NEW_LENGTH = re.compile(rf"\buse\W+{NEW_LENGTH}\b", re.IGNORECASE)
 # Less than a token of the tokenizers in use stands for, over a whole prompt; beyond ASCII, by the extra bytes.
