@@ -93,7 +93,7 @@ def _scored(runs: tuple[str, ...], arguments: dict[str, Any]) -> tuple[list[RunS
     """The runs' scores on the tasks that they share, and the tasks that only one of them has."""
     from pipelines.program_synthesis.run_comparison import NotComparable, common_tasks
     from pipelines.program_synthesis.run_folder import RunFolder
-    from pipelines.program_synthesis.scoring import score_run
+    from pipelines.program_synthesis.scoring import not_independent, score_run
 
     endpoint = arguments["endpoint_url"]
     folders = [RunFolder.open(place, endpoint) for place in runs]
@@ -112,9 +112,15 @@ def _scored(runs: tuple[str, ...], arguments: dict[str, Any]) -> tuple[list[RunS
     for folder, tasks in zip(folders, asked, strict=True):
         wanted = {task.id for task in tasks}
         attempts = (attempt for attempt in folder.attempts() if attempt.task_id in wanted)
-        excluding = arguments["exclude_transductive"]
         scores.append(
-            score_run(attempts, tasks, runs=folder.runs, missing=folder.missing, exclude_transductive=excluding)
+            score_run(
+                attempts,
+                tasks,
+                runs=folder.runs,
+                missing=folder.missing,
+                exclude_transductive=arguments["exclude_transductive"],
+                no_pass_at_k=not_independent(folder.config),
+            )
         )
     return scores, left_out
 

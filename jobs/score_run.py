@@ -77,13 +77,20 @@ def write_scores(
 ) -> RunScores:
     """Score attempts at `tasks`, all that were asked for, and write the scores and the report (see `written`).
 
-    `runs` are the finished repeats, by default those that have attempts. Equal attempts give equal files.
+    `config` is the run's; `runs` are the finished repeats, by default those that have attempts. Equal attempts give equal files.
     """
-    from pipelines.program_synthesis.scoring import score_run, without_response
+    from pipelines.program_synthesis.scoring import not_independent, score_run, without_response
     from pipelines.report.synthesis_report import synthesis_report
 
     made = [without_response(attempt) for attempt in attempts]
-    scores = score_run(made, tasks, runs=runs, missing=missing, exclude_transductive=exclude_transductive)
+    scores = score_run(
+        made,
+        tasks,
+        runs=runs,
+        missing=missing,
+        exclude_transductive=exclude_transductive,
+        no_pass_at_k=not_independent(config),
+    )
     scores_name, report_name = written(scores)
     output.publish(report_name, synthesis_report(scores, made, tasks, config).encode())
     output.publish(scores_name, scores.to_json())
@@ -99,12 +106,14 @@ def scores_summary(output: Storage, scores: RunScores) -> dict[str, Any]:
     """What a summary tells of scores: counts, what is missing, where the files are, and the tables."""
     missing = {"missing_runs": ", ".join(map(str, scores.missing))} if scores.missing else {}
     left_out = {"transductive_attempts": "left out"} if scores.exclude_transductive else {}
+    without = {"no_pass@k": scores.no_pass_at_k} if scores.no_pass_at_k else {}
     return {
         "tasks": len(scores.tasks),
         "runs": len(scores.runs),
         **missing,
         "attempts": scores.attempts,
         **left_out,
+        **without,
         "report": f"{output.url}/{written(scores)[1]}",
         "tables": scores.tables(),
     }

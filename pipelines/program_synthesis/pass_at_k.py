@@ -11,8 +11,9 @@ FloatArray = npt.NDArray[np.float64]
 def pass_at_k(attempts: npt.ArrayLike, right: npt.ArrayLike, k: int) -> FloatArray:
     """The probability that at least one of k attempts, drawn without replacement from those made, is right.
 
-    1 − C(n − c, k) / C(n, k) for n = `attempts` of which c = `right`, elementwise over arrays of one shape. Where
-    fewer than k were made all of them are drawn, which is a lower bound; none made is 0. Raises ValueError for k < 1.
+    1 − C(n − c, k) / C(n, k) for n = `attempts` of which c = `right`, elementwise over arrays of one shape. Unbiased
+    for independent attempts whose number does not depend on what came out. Where fewer than k were made all of them are
+    drawn, as if no more could be; none made is 0. Raises ValueError for k < 1.
     """
     if k < 1:
         raise ValueError(f"k={k}: pass@k needs at least one attempt")

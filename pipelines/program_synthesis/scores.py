@@ -35,7 +35,7 @@ FIGURES = (
     "pixel_accuracy",
     "pattern_learning",
 )
-"""The figures of every run; `pass_at_<k>` follow, for k = 1, 2, 4 … up to the most attempts that a task has."""
+"""The figures of every run. Of independent attempts `pass_at_<k>` follow, k = 1, 2, 4 … up to the most that a task has."""
 _SPREAD = 1.96
 
 
@@ -98,13 +98,15 @@ class RunScores:
 
     `missing` are repeats that were asked for and are not finished. `figures` leave out transductive attempts where
     `exclude_transductive` says so; `without_transductive` are the same figures with them left out, None where there
-    are none to leave out (or they are left out already).
+    are none to leave out (or they are left out already). `no_pass_at_k` says why there are no figures `pass_at_<k>`,
+    None where there are.
     """
 
     tasks: tuple[str, ...]
     runs: tuple[int, ...]
     missing: tuple[int, ...]
     exclude_transductive: bool
+    no_pass_at_k: str | None
     results: tuple[tuple[TaskResult, ...], ...]
     figures: Mapping[str, Aggregate]
     rates: Mapping[str, Aggregate]
@@ -148,6 +150,7 @@ class RunScores:
             "missing_runs": list(self.missing),
             "attempts": self.attempts,
             "exclude_transductive": self.exclude_transductive,
+            "no_pass_at_k": self.no_pass_at_k,
             "resampling": asdict(self.resampling),
             "figures": {name: aggregate.to_dict() for name, aggregate in self.figures.items()},
             "rates": {name: aggregate.to_dict() for name, aggregate in self.rates.items()},

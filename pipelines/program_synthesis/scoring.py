@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 
@@ -51,19 +52,22 @@ def score_run(
     runs: Sequence[int] | None = None,
     missing: Sequence[int] = (),
     exclude_transductive: bool = False,
+    no_pass_at_k: str | None = None,
     resampling: Resampling = RESAMPLING,
 ) -> RunScores:
     """Score the attempts of finished repeats over all `tasks` that were asked for.
 
     `runs` are the finished repeats (by default those that have attempts), `missing` those that were asked for and are
-    not finished. Raises Unscorable for an attempt at another task, one that is there twice, one that contradicts the
+    not finished. `no_pass_at_k` says why the attempts are no independent draws (see `not_independent`); then there are
+    no figures `pass_at_<k>`. Raises Unscorable for an attempt at another task, one that is there twice, one that contradicts the
     expected outputs, and where there is nothing to score.
     """
     found = _by_task(attempts, {task.id: task for task in tasks})
     present = sorted(runs if runs is not None else {run for run, _ in found})
     if not tasks or not present:
         raise Unscorable("there is nothing to score: " + ("no attempts" if tasks else "no tasks"))
-    ks = powers_up_to(max((len(made) for made in found.values()), default=0))
+    most = max((len(made) for made in found.values()), default=0)
+    ks = powers_up_to(most) if no_pass_at_k is None else []
 
     def results(excluding: bool) -> tuple[tuple[TaskResult, ...], ...]:
         return tuple(
@@ -79,12 +83,27 @@ def score_run(
         runs=tuple(present),
         missing=tuple(missing),
         exclude_transductive=exclude_transductive,
+        no_pass_at_k=no_pass_at_k,
         results=of_all,
         figures=aggregate_figures(of_all, resampling),
         rates=aggregate_rates(of_all, resampling),
         without_transductive=None if other is None else aggregate_figures(other, resampling),
         resampling=resampling,
     )
+
+
+def not_independent(config: Mapping[str, Any]) -> str | None:
+    """Why the attempts of a run with this configuration are no independent draws; None if they are.
+
+    pass@k takes them for such. Attempts that build on earlier ones are none, and where the first right one ends them,
+    their number depends on what came out: every right attempt is then one of few, and the estimate is far too high.
+    """
+    mode = config.get("mode", "independent")
+    if mode != "independent":
+        return f"in the mode {mode} attempts build on earlier ones"
+    if config.get("stop_when_solved"):
+        return "a task's attempts end with the first that is right on training (--stop-when-solved)"
+    return None
 
 
 def without_response(attempt: Attempt) -> Attempt:

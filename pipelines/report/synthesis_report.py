@@ -117,7 +117,7 @@ def _key_figures(scores: RunScores) -> KeyFigures:
     names = {HEADLINE: "Solved with two guesses", "pass_at_1": "Solved with one attempt", "oracle": "Solved by any"}
     notes = {
         HEADLINE: "pass@2, weighted voting",
-        "pass_at_1": "pass@1, unbiased",
+        "pass_at_1": "pass@1, over all attempts",
         "oracle": "the most that voting could reach",
     }
     figures = tuple(
@@ -198,7 +198,9 @@ def _figure_name(name: str) -> str:
     return FIGURE_NAMES.get(name) or f"Pass@{name.removeprefix('pass_at_')}"
 
 
-def _curves(scores: RunScores) -> Plots:
+def _curves(scores: RunScores) -> Plots | Prose:
+    if scores.no_pass_at_k is not None:
+        return Prose("More attempts", (f"There is no pass@k for this run, since {scores.no_pass_at_k}: {_NO_DRAWS}.",))
     ks = [int(name[8:]) for name in scores.figures if name[8:].isdigit() and name.startswith("pass_at_")]
     means = [scores.figures[f"pass_at_{k}"].mean for k in ks]
     line = Line(
@@ -212,7 +214,8 @@ def _curves(scores: RunScores) -> Plots:
     words = "; ".join(f"pass@{k} {share_text(mean.value or 0.0)}" for k, mean in zip(ks, means, strict=True))
     svg = share_plot([line], "attempts (k)", "tasks solved", f"pass@k: {words}", ticks, points=True)
     caption = (
-        "The chance that at least one of k attempts is right (Chen et al. 2021), with its 95 % interval over tasks."
+        "The chance that at least one of k attempts is right (Chen et al. 2021), with its 95 % interval over tasks. "
+        "An attempt without an answer from the service counts as one that is not right."
     )
     return Plots("More attempts", (Plot("Pass@k", svg, caption),))
 
@@ -263,6 +266,19 @@ def _share(statuses: Sequence[str], counted: Sequence[str]) -> float:
     return sum(status in counted for status in statuses) / len(statuses)
 
 
+_NO_DRAWS = "the estimate takes attempts for independent draws whose number was fixed before"
+
+
+def _pass_at_k_method(scores: RunScores) -> str:
+    if scores.no_pass_at_k is not None:
+        return f"Pass@k is not told: {_NO_DRAWS}, and here {scores.no_pass_at_k}."
+    return (
+        "Pass@k is the unbiased estimate over independent attempts, whose number was fixed before. It is that of the "
+        "model with its service: what got no answer is a draw that failed, and the model’s own figure is higher. A "
+        "task of which fewer than k attempts are kept counts with those, as if no more could be made."
+    )
+
+
 def _method(scores: RunScores) -> Prose:
     resampling = scores.resampling
     return Prose(
@@ -272,8 +288,7 @@ def _method(scores: RunScores) -> Prose:
             "form none. Weighted voting gives each attempt 1 + 1000 · its training accuracy, and the two heaviest "
             "groups are the guesses, ties by first attempt. Train majority counts one vote for each of the attempts "
             "with the most training outputs right. A task is solved when a guess is right for every test input.",
-            "Pass@k is the unbiased estimate over the attempts that were made; a task with fewer than k counts with "
-            "those that it has, which is a lower bound.",
+            _pass_at_k_method(scores),
             "Pixels right and pattern learning are those of the program that stands for the first guess: matching "
             "cells of the test outputs, and by how much the compressed training outputs shrink when its predictions "
             "are taken away. Not even a program that is right everywhere gets 100 % of the latter.",

@@ -275,6 +275,8 @@ def test_attempts_in_series_end_with_the_first_right_program(
     rows = [(row.task_id, row.attempt, row.status, row.parent_attempt) for row in attempts(output)]
     assert rows == [("flip", 1, "solved", None), ("same", 1, "wrong", None), ("same", 2, "solved", 1)]
     assert (found["rows_out"], found["filtered"], found["not needed"], len(model.asked)) == (3, 7, 7, 3)
+    scores = json.loads((output / "scores.json").read_text())
+    assert mode in scores["no_pass_at_k"] == found["no_pass@k"] and "pass_at_1" not in scores["figures"]
 
 
 @pytest.mark.ray

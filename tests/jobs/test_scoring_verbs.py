@@ -56,6 +56,20 @@ def test_an_unfinished_run_is_scored_as_far_as_it_is_and_says_so(tmp_path):
     assert "runs 2, 4 of 4 are missing" in (run / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("config", [{"mode": "feedback"}, {"mode": "independent", "stop_when_solved": True}])
+def test_a_run_whose_attempts_end_early_tells_no_pass_at_k_and_why(tmp_path, config):
+    run = write_run(tmp_path / "run", TASKS, made(6), 2, **config)
+    found = call("score-run", run)
+    assert "pass_at_1" not in found.output
+    assert "  no pass@k: " in found.output
+    other = write_run(tmp_path / "other", TASKS, made(6), 2)
+    assert "pass_at_1" in call("score-run", other).output
+    figures = [
+        each["figure"] for each in orjson.loads(call("compare-runs", other, run, "--json").output)["differences"]
+    ]
+    assert "pass_at_2_weighted" in figures and "pass_at_1" not in figures
+
+
 def test_transductive_attempts_are_left_out_where_asked(tmp_path):
     run = write_run(tmp_path / "run", TASKS, made(6, 1, transductive="a literal"), 1)
     assert orjson.loads(call("score-run", run, "--json").output)["figures"]["oracle"]["mean"]["value"] == 0.5

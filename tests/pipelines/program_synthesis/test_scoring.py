@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.curation.bootstrap import Resampling
 from pipelines.program_synthesis.scores import FIGURES, HEADLINE
-from pipelines.program_synthesis.scoring import Unscorable, score_run
+from pipelines.program_synthesis.scoring import Unscorable, not_independent, score_run
 from tests.synthesis_attempts import A, B, C, attempt, task
 
 FEW = Resampling(resamples=200)
@@ -102,6 +102,31 @@ def test_a_draw_that_is_left_out_stays_a_draw():
     found = scored([spelled, attempt(ONE, 1, 2, train=[A, B], test=[A])], [ONE])
     assert shares(found)["pass_at_1"] == 1
     assert found.without_transductive["pass_at_1"].mean.value == pytest.approx(1 / 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({}, None),
+        ({"mode": "independent", "stop_when_solved": False}, None),
+        ({"mode": "independent", "stop_when_solved": True}, "end with the first that is right on training"),
+        ({"mode": "feedback", "stop_when_solved": True}, "in the mode feedback attempts build on earlier ones"),
+        ({"mode": "refine", "stop_when_solved": False}, "in the mode refine attempts build on earlier ones"),
+    ],
+)
+def test_only_independent_attempts_of_a_fixed_number_are_draws(config, why):
+    found = not_independent(config)
+    assert found is None if why is None else why in found
+
+
+def test_attempts_that_are_no_draws_have_no_pass_at_k():
+    """One of two attempts is right, since the first right one was the last: pass@1 would say a half of any rate."""
+    made = [attempt(ONE, 1, 1, train=[A, C], test=[C]), attempt(ONE, 1, 2, train=[A, B], test=[A])]
+    assert shares(scored(made, [ONE]))["pass_at_1"] == 0.5
+    scores = scored(made, [ONE], no_pass_at_k="they stop")
+    assert list(scores.figures) == list(FIGURES)
+    assert orjson.loads(scores.to_json())["no_pass_at_k"] == "they stop"
+    assert set(scores.results[0][0].figures) == set(FIGURES)
 
 
 def test_repeats_have_a_mean_a_deviation_and_a_spread():

@@ -90,6 +90,14 @@ def test_what_a_reader_has_to_know_first_is_said_first():
     assert "Held to spell the answer out: a literal" in html
 
 
+def test_attempts_that_are_no_draws_have_no_curve_and_the_reason_is_told():
+    assert "Solved with one attempt" in report() and "pass@k: pass@1" in report()
+    html = report(no_pass_at_k="in the mode refine attempts build on earlier ones")
+    assert "There is no pass@k for this run, since in the mode refine attempts build on earlier ones:" in html
+    for words in ("Solved with one attempt", "pass@1", "Pass@1", "unbiased"):
+        assert words not in html
+
+
 def test_each_distinct_guess_is_shown_once_with_all_who_made_it():
     (cards,) = (
         each
