@@ -14,7 +14,7 @@ from typing import Any
 
 import xxhash
 
-from actors.synthesis.training_row import COLUMNS
+from actors.synthesis.training_row import COLUMNS, NEEDED
 from cluster.errors import GristmillError
 from cluster.shards import ChunkSize, Shard
 from cluster.storage import LocalStorage, Storage
@@ -23,6 +23,7 @@ from pipelines.program_synthesis.data_files import DataFiles
 NAMES = {"train": "train", "valid": "validation", "test": "test"}  # the splits, as the hub calls them
 FILE_ROWS = 100_000
 BATCH = ChunkSize(4 << 20)
+MESSAGES = "messages"  # the column of --format chat
 
 
 class ExportRefused(GristmillError):
@@ -39,7 +40,7 @@ def schema(with_messages: bool) -> Any:
     texts = dict.fromkeys(("code", "task_id", "model", "reasoning"), pa.string())
     fields = [(name, (kinds | texts).get(name, grids)) for name in COLUMNS]
     if with_messages:
-        fields.append(("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))))
+        fields.append((MESSAGES, pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))))
     return pa.schema(fields)
 
 
@@ -155,10 +156,11 @@ def _tables(shards: Sequence[Shard]) -> Iterator[Any]:
             rows = []
             for number, line in enumerate(chunk.lines, chunk.first_line):
                 if line.strip():
-                    rows.append(_row(line, f"{shard.url}, line {number}", orjson))
+                    row = _row(line, f"{shard.url}, line {number}", orjson)
+                    form = form or schema(MESSAGES in row)
+                    rows.append(_checked(row, form.names, f"{shard.url}, line {number}"))
             if not rows:
                 continue
-            form = form or schema("messages" in rows[0])
             try:
                 yield pa.Table.from_pylist(rows, schema=form)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -173,4 +175,21 @@ def _row(line: bytes, place: str, orjson: Any) -> dict[str, Any]:
         raise ExportRefused(f"{place}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise ExportRefused(f"{place}: not a JSON object")
+    return row
+
+
+def _checked(row: dict[str, Any], columns: Sequence[str], place: str) -> dict[str, Any]:
+    """The row, if it has what it needs and nothing besides: a table would hold nulls for the one and drop the other."""
+    missing = [name for name in NEEDED if row.get(name) is None]
+    if missing:
+        raise ExportRefused(
+            f"{place}: no column {', '.join(missing)}: this is no row of training data; build-training-data makes such "
+            "of attempts, and validate-training-data says what is wrong with others"
+        )
+    unknown = [name for name in row if name not in columns]
+    if unknown:
+        raise ExportRefused(
+            f"{place}: the column {', '.join(unknown)} would be lost: the export has the columns {', '.join(columns)}; "
+            "take it out, or convert these rows with another tool"
+        )
     return row

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import msgspec
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from actors.synthesis.training_row import row_of
+from cluster.errors import GristmillError
 from cluster.shards import ChunkSize, encode, shards_of
 from jobs.build_training_data import command as build
 from jobs.build_training_data import written_between
@@ -210,6 +214,42 @@ def test_what_holds_no_rows_cannot_be_exported(tmp_path):
     (tmp_path / "in" / "a.jsonl").write_text("\n")
     with pytest.raises(Exception, match="there are no rows to export"):
         called(export, "-d", tmp_path / "in", "-o", tmp_path / "out")
+
+
+def whole_row(**changes: Any) -> dict[str, Any]:
+    attempt = attempt_at(EASY[0], 1, FLIP, model="m")
+    row = msgspec.to_builtins(row_of(attempt, EASY[0], FLIP, 0)) | changes
+    return {name: value for name, value in row.items() if value != "absent"}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (msgspec.to_builtins(attempt_at(EASY[0], 1, FLIP)), r"a.jsonl, line 2: no column code, correct_train_input, "),
+        (whole_row(test_output="absent"), r"a.jsonl, line 2: no column test_output: .* build-training-data makes such"),
+        (whole_row(code=None), r"line 2: no column code"),
+        (whole_row(score=1, level="x"), r"line 2: the column score, level would be lost"),
+        (whole_row(messages=[]), r"line 2: the column messages would be lost"),  # the first row has none
+    ],
+)
+def test_rows_that_lack_columns_or_have_others_are_not_exported(tmp_path, row, said):
+    (tmp_path / "in").mkdir()
+    lines = (json.dumps(each) + "\n" for each in (whole_row(), row))
+    (tmp_path / "in" / "a.jsonl").write_text("".join(lines))
+    with pytest.raises(GristmillError, match=said):
+        called(export, "-d", tmp_path / "in", "-o", tmp_path / "out")
+    assert not (tmp_path / "out" / "data").exists()
+
+
+def test_what_may_be_missing_is_null_in_the_export(tmp_path):
+    (tmp_path / "in").mkdir()
+    row = whole_row(
+        model="absent", generation="absent", reasoning="absent", messages=[{"role": "user", "content": "x"}]
+    )
+    (tmp_path / "in" / "a.jsonl").write_text(json.dumps(row) + "\n")
+    assert called(export, "-d", tmp_path / "in", "-o", tmp_path / "out", "-q")["train_rows"] == 1
+    (found,) = pq.read_table(tmp_path / "out" / "data" / "train-00000-of-00001.parquet").to_pylist()
+    assert found == row | {"model": None, "generation": None, "reasoning": None}
 
 
 @pytest.mark.ray
