@@ -264,6 +264,13 @@ def _identity(output: Storage) -> str | None:
         return None
 
 
+def unfinished_verb(output: Storage) -> str | None:
+    """The verb of the run in a directory that is not complete; None where it is, or where there is none."""
+    if not output.exists(MANIFEST) or output.exists(SUMMARY):
+        return None
+    return str(json.loads(output.read(MANIFEST)).get("verb"))
+
+
 @dataclass(slots=True)
 class Run:
     """A run bound to its output directory. `config` is the resolved configuration of the command."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from jobs.executors import sandbox_options
 if TYPE_CHECKING:
     from actors.synthesis.known_tasks import KnownTasks
     from cluster.shards import Shard
+    from pipelines.program_synthesis.run_folder import RunFolder
 
 EXAMPLES = """
 gristmill build-training-data -d runs/small-model -o data/rows
@@ -80,7 +82,8 @@ def command(**arguments: Any) -> Any:
 
     options = RunOptions.taken_from(arguments)
     sandbox, limits = sandbox_choice(arguments)
-    tasks = wanted_tasks(arguments["input_dirs"], arguments["datasets"], arguments["subset"], options.endpoint_url)
+    folders = run_folders(arguments["input_dirs"], arguments["datasets"], options.endpoint_url)
+    tasks = wanted_tasks(folders, arguments["datasets"], arguments["subset"], options.endpoint_url)
     choice = Choice(arguments["max_per_task"], arguments["balance"], arguments["validation_split"], arguments["seed"])
     config = {
         **{name: arguments[name] for name in ("models", "subset", "form", "max_per_task", "balance")},
@@ -109,23 +112,40 @@ def command(**arguments: Any) -> Any:
                 stage = WriteRows(tasks, step, arguments["form"] == "chat", pool, *again)
                 written = job.write([stage], sources=sources, counts=False)
             found = account(job, written) | {name: plan[name] for name in plan if name not in ("outputs", "table")}
+            found |= missing_runs(folders)
             found["tables"] = {"tasks": plan["table"]}
         return job.finish(**found)
 
 
+def run_folders(places: Sequence[str], datasets: Sequence[str], endpoint_url: str | None) -> list[RunFolder]:
+    """Those of the places that are runs of tasks. All have to be where no data set is named."""
+    from pipelines.program_synthesis.run_folder import NoRun, RunFolder
+
+    found = []
+    for place in places:
+        try:
+            found.append(RunFolder.open(place, endpoint_url))
+        except NoRun as error:
+            if not datasets:
+                raise click.UsageError(f"{error}; name the data set of such attempts with --dataset") from None
+    return found
+
+
+def missing_runs(folders: Sequence[RunFolder]) -> dict[str, str]:
+    """The repeats that runs were to have and have not finished, for the summary; nothing where all are there."""
+    told = [f"{folder.name}: {', '.join(map(str, folder.missing))}" for folder in folders if folder.missing]
+    return {"missing_runs": "; ".join(told)} if told else {}
+
+
 def wanted_tasks(
-    runs: tuple[str, ...], datasets: tuple[str, ...], subset: str | None, endpoint_url: str | None
+    folders: Sequence[RunFolder], datasets: Sequence[str], subset: str | None, endpoint_url: str | None
 ) -> KnownTasks:
     """The tasks of the data sets named, else of those that the runs were made on."""
     from actors.synthesis.known_tasks import KnownTasks
-    from pipelines.program_synthesis.run_folder import NoRun, RunFolder
     from pipelines.program_synthesis.subsets import choose
     from pipelines.program_synthesis.task_sets import load_tasks
 
-    try:
-        names = datasets or tuple(RunFolder.open(place, endpoint_url).config["dataset"] for place in runs)
-    except NoRun as error:
-        raise click.UsageError(f"{error}; name the data set of such attempts with --dataset") from None
+    names = datasets or [folder.config["dataset"] for folder in folders]
     sets = {}
     for name in dict.fromkeys(names):
         tasks = load_tasks(name, endpoint_url)

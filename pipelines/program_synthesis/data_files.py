@@ -6,16 +6,23 @@ A row's number is its line, or its place in the table, counted from 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import orjson
 
 from actors.synthesis.known_tasks import Families
-from cluster.ledger import Chunks, Pass
+from cluster.errors import GristmillError
+from cluster.ledger import Chunks, Pass, unfinished_verb
 from cluster.shards import Source
+from cluster.storage import open_storage
 from pipelines.curation.dataset_files import DatasetFiles, find_dataset
 from pipelines.curation.importing import ImportedShard, table_parts
+
+
+class NotFinished(GristmillError):
+    """Data that a run is still writing, or that it left when it was killed."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,16 @@ class DataFiles:
 
 
 def find_data(place: str, endpoint_url: str | None = None) -> DataFiles:
-    """The files at a path, pattern or s3:// prefix. Raises FilesNotFound, and TableUnreadable for a broken table."""
+    """The files at a path, pattern or s3:// prefix.
+
+    Raises FilesNotFound, TableUnreadable for a broken table, and NotFinished for what is only part of a run's output.
+    """
+    for folder in _folders(place):
+        verb = unfinished_verb(open_storage(folder, endpoint_url))
+        if verb is not None:
+            raise NotFinished(
+                f"{folder} is not finished: run {verb} with the same options again, which goes on with it"
+            )
     files = find_dataset(place, None, endpoint_url)
     sources: list[Source] = []
     splits: dict[str, str] = {}
@@ -41,6 +57,16 @@ def find_data(place: str, endpoint_url: str | None = None) -> DataFiles:
             sources.append(ImportedShard(table.entry.name, tuple(table_parts(split, [table]))))
             splits[table.entry.name] = split
     return DataFiles(files, tuple(sorted(sources, key=lambda source: PurePosixPath(source.name).parts)), splits)
+
+
+def _folders(place: str) -> Iterator[str]:
+    """The place and what it lies in: a run's output is DIR, and its rows are in DIR/train/…."""
+    folder = open_storage(place).url.rstrip("/")
+    for _ in range(3):
+        yield folder
+        folder = folder.rpartition("/")[0]
+        if not folder or folder.endswith("/"):
+            return
 
 
 def find_tasks_on_both_sides(step: Pass, chunks: list[Chunks], splits: dict[str, str]) -> bytes:

@@ -21,7 +21,7 @@ from actors.synthesis.training_row import row_of
 from cluster.errors import GristmillError
 from cluster.shards import ChunkSize, encode, shards_of
 from jobs.build_training_data import command as build
-from jobs.build_training_data import written_between
+from jobs.build_training_data import missing_runs, run_folders, written_between
 from jobs.export_training_data import command as export
 from jobs.job import TooManyQuarantined
 from jobs.validate_training_data import DataDisagrees
@@ -134,7 +134,10 @@ def test_the_output_is_the_same_however_many_workers_there_are_and_after_a_failu
     attempts = Path(two) / "run-1.jsonl.zst"
     attempts.write_bytes(attempts.read_bytes() + encode(b"broken\n", attempts.name))
     asked = ["-d", one, "-d", two, "--format", "chat", "--max-per-task", "3", "--chunk-size", "5000", "-q"]
+    manifest = Path(two) / "_run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"repeat_runs": 1', '"repeat_runs": 2'))
     summary = called(build, *asked, "-o", tmp_path / "one", "-p", "1")
+    assert summary["missing_runs"] == "run-b: 2"
     assert summary["quarantined"] == 1
     with pytest.raises(TooManyQuarantined):
         called(build, *asked, "-o", tmp_path / "two", "-p", "3", "--max-quarantined", "0")
@@ -161,6 +164,13 @@ def test_models_subsets_and_dates_choose_attempts(ray_session, trusted, tmp_path
 
     assert tasks_and_models("a", "--subset", ids, "--model", "oth*") == ({"easy-1", "easy-2"}, {"other"})
     assert tasks_and_models("b", "--until", "2024-01-01", "--model", "*")[1] == {"models/0", "models/1"}
+
+
+def test_repeats_that_a_run_has_not_finished_are_named(tmp_path):
+    one, two = runs(tmp_path)
+    manifest = Path(two) / "_run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"repeat_runs": 1', '"repeat_runs": 3'))
+    assert missing_runs(run_folders([one, two], (), None)) == {"missing_runs": "run-b: 2, 3"}
 
 
 def test_dates_are_those_of_the_files(tmp_path):

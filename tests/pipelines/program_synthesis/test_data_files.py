@@ -7,11 +7,12 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from cluster.ledger import Chunks, Pass, StagedChunk, Tally
 from cluster.shards import ChunkSize
 from cluster.storage import LocalStorage
-from pipelines.program_synthesis.data_files import find_data, find_tasks_on_both_sides
+from pipelines.program_synthesis.data_files import NotFinished, find_data, find_tasks_on_both_sides
 
 
 def leaks(place: Path, **shards: dict[str, list[str]]) -> dict:
@@ -54,3 +55,22 @@ def test_a_table_is_read_by_rows_and_a_shard_by_lines(tmp_path):
     assert [chunk.lines for source in tables.sources for chunk in source.chunks(ChunkSize())] == [
         [b'{"code":"x"}', b'{"code":"y"}', b'{"code":"z"}']
     ]
+
+
+@pytest.mark.parametrize("part", ["", "train", "train/a.jsonl", "train/*.jsonl"])
+def test_what_a_build_has_not_finished_is_refused(tmp_path, part):
+    (tmp_path / "rows" / "train").mkdir(parents=True)
+    (tmp_path / "rows" / "train" / "a.jsonl").write_bytes(b'{"code":"x"}\n')
+    (tmp_path / "rows" / "_run").mkdir()
+    (tmp_path / "rows" / "_run" / "manifest.json").write_text('{"verb": "build-training-data"}')
+    with pytest.raises(NotFinished, match="rows is not finished: run build-training-data with the same options again"):
+        find_data(str(tmp_path / "rows" / part))
+    (tmp_path / "rows" / "_run" / "summary.json").write_text("{}")
+    assert len(find_data(str(tmp_path / "rows" / part)).sources) == 1
+
+
+def test_a_build_that_has_no_rows_yet_is_told_as_one(tmp_path):
+    (tmp_path / "_run").mkdir()
+    (tmp_path / "_run" / "manifest.json").write_text('{"verb": "build-training-data"}')
+    with pytest.raises(NotFinished):
+        find_data(str(tmp_path))
