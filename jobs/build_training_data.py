@@ -13,6 +13,7 @@ from jobs.executors import sandbox_options
 
 if TYPE_CHECKING:
     from actors.synthesis.known_tasks import KnownTasks
+    from cluster.ledger import Tally
     from cluster.shards import Shard
     from pipelines.program_synthesis.run_folder import RunFolder
 
@@ -112,7 +113,8 @@ def command(**arguments: Any) -> Any:
                 stage = WriteRows(tasks, step, arguments["form"] == "chat", pool, *again)
                 written = job.write([stage], sources=sources, counts=False)
             found = account(job, written) | {name: plan[name] for name in plan if name not in ("outputs", "table")}
-            found |= missing_runs(folders)
+            chosen = arguments["datasets"] or tasks.datasets
+            found |= missing_runs(folders) | no_rows(job.tally, folders, chosen, arguments["models"])
             found["tables"] = {"tasks": plan["table"]}
         return job.finish(**found)
 
@@ -143,15 +145,43 @@ def wanted_tasks(
     """The tasks of the data sets named, else of those that the runs were made on."""
     from actors.synthesis.known_tasks import KnownTasks
     from pipelines.program_synthesis.subsets import choose
-    from pipelines.program_synthesis.task_sets import load_tasks
+    from pipelines.program_synthesis.task_sets import PUBLISHED, load_tasks
 
     names = datasets or [folder.config["dataset"] for folder in folders]
+    theirs = _datasets_of(folders)
     sets = {}
     for name in dict.fromkeys(names):
         tasks = load_tasks(name, endpoint_url)
         chosen = (*tasks.training, *tasks.evaluation) if subset is None else choose(tasks, subset, endpoint_url)
-        sets[name] = list({task.id: task for task in chosen}.values())
+        # A single data set that was named may lie elsewhere by now than when the runs were made on it. The published
+        # ones share ids and are not the same.
+        is_moved = len(datasets) == len(theirs) == 1 and not {tasks.name, *theirs} <= PUBLISHED.keys()
+        sets[theirs[0] if is_moved else tasks.name] = list({task.id: task for task in chosen}.values())
     return KnownTasks.of(sets)
+
+
+def _datasets_of(folders: Sequence[RunFolder]) -> list[str]:
+    from pipelines.program_synthesis.task_sets import dataset_name
+
+    return sorted({dataset_name(folder.config["dataset"]) for folder in folders})
+
+
+def no_rows(
+    tally: Tally, folders: Sequence[RunFolder], datasets: Sequence[str], models: Sequence[str]
+) -> dict[str, str]:
+    """Why no attempt became a row, for the summary; nothing where some did."""
+    left_out = {name: count for name, count in tally.counters.items() if name.startswith("left out: ")}
+    if tally.rows_out or not left_out:
+        return {}
+    most = max(left_out, key=lambda name: left_out[name])
+    told = f"{left_out[most]:,} of {tally.rows_in:,} attempts were {most}"
+    if most.endswith("another model"):
+        theirs = sorted({folder.config["model"] for folder in folders if "model" in folder.config})
+        told += f" than --model {' or '.join(models)}" + (f"; the runs' are {', '.join(theirs)}" if theirs else "")
+    if most.endswith("another task"):
+        told += f" than those chosen of {' and '.join(datasets)}"
+        told += f"; the runs are on {' and '.join(_datasets_of(folders))}" if folders else ""
+    return {"no_rows": told}
 
 
 def written_between(shards: list[Shard], since: datetime | None, until: datetime | None) -> list[bool]:

@@ -221,13 +221,14 @@ def with_service(choice: EngineChoice, arguments: Mapping[str, Any]) -> EngineCh
 
 # Who and what of the options stands in the manifest as it was given; the rest is there as it was resolved, or is how a
 # run is made and not what.
-_AS_GIVEN = ("dataset", "subset", "max_attempts", "repeat_runs", "chat_template")
+_AS_GIVEN = ("subset", "max_attempts", "repeat_runs", "chat_template")
 
 
 def _config(arguments: Mapping[str, Any], engine: str, solving: Solving, packages: tuple[str, ...]) -> dict[str, Any]:
     import msgspec
 
     return {
+        "dataset": solving.dataset,
         **{name: arguments[name] for name in _AS_GIVEN},
         "engine": engine,
         "engine_options": dict(arguments["engine_options"]),

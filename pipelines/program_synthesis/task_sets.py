@@ -51,11 +51,17 @@ def load_tasks(dataset: str, endpoint_url: str | None = None) -> TaskSet:
     In a directory with `training` or `evaluation` these are the splits; tasks without splits are training tasks.
     Raises UnusableTasks.
     """
-    if dataset.lower() in PUBLISHED:
-        return _published(dataset.lower())
+    name = dataset_name(dataset)
+    if name in PUBLISHED:
+        return _published(name)
     if dataset.endswith(".json"):
         return _task_set(dataset, {"training": _of_file(*open_parent(dataset, endpoint_url))})
     return _of_directory(dataset, open_storage(dataset, endpoint_url))
+
+
+def dataset_name(dataset: str) -> str:
+    """What attempts call a data set: the published ones have one name, however they were typed."""
+    return dataset.lower() if dataset.lower() in PUBLISHED else dataset
 
 
 def _task_set(name: str, splits: Mapping[str, Mapping[str, Task]]) -> TaskSet:

@@ -180,6 +180,11 @@ def test_modes_in_series_stop_by_default(tasks: str, mode: str, flag: list[str],
     assert dry(tasks, "--mode", mode, *flag)["configuration"]["stop_when_solved"] == stops
 
 
+def test_a_published_data_set_has_one_name_however_it_is_typed() -> None:
+    found = run("--dataset", "ARC-AGI-1", "--subset", "shortest_training_2", "--dry-run", "--json")
+    assert json.loads(found.stdout)["configuration"]["dataset"] == "arc-agi-1"
+
+
 def test_limit_takes_the_first_of_the_subset_and_rows_are_by_id(tasks: str) -> None:
     assert dry(tasks, "--limit", 1)["tasks"] == 1
     found = run("--dataset", tasks, "--subset", "longest_training_2", "--limit", 1, "--dry-run", "--json")

@@ -21,7 +21,7 @@ from actors.synthesis.training_row import row_of
 from cluster.errors import GristmillError
 from cluster.shards import ChunkSize, encode, shards_of
 from jobs.build_training_data import command as build
-from jobs.build_training_data import missing_runs, run_folders, written_between
+from jobs.build_training_data import missing_runs, run_folders, wanted_tasks, written_between
 from jobs.export_training_data import command as export
 from jobs.job import TooManyQuarantined
 from jobs.validate_training_data import DataDisagrees
@@ -171,6 +171,42 @@ def test_repeats_that_a_run_has_not_finished_are_named(tmp_path):
     manifest = Path(two) / "_run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"repeat_runs": 1', '"repeat_runs": 3'))
     assert missing_runs(run_folders([one, two], (), None)) == {"missing_runs": "run-b: 2, 3"}
+
+
+def test_the_runs_tasks_are_found_under_the_name_that_attempts_have(tmp_path):
+    one, two = runs(tmp_path)
+    (tmp_path / "tasks").rename(tmp_path / "moved")
+    folders = run_folders([one, two], (), None)
+    moved = wanted_tasks(folders, [str(tmp_path / "moved")], None, None)
+    assert moved.datasets == (str(tmp_path / "tasks"),)
+    for place in (one, two):
+        manifest = Path(place) / "_run" / "manifest.json"
+        manifest.write_text(manifest.read_text().replace(str(tmp_path / "tasks"), "ARC-AGI-1"))
+    folders = run_folders([one, two], (), None)
+    assert wanted_tasks(folders, (), None, None).datasets == ("arc-agi-1",)
+    assert wanted_tasks(folders, ["Arc-Agi-1"], None, None).datasets == ("arc-agi-1",)
+    # These share ids with the others, and are other tasks.
+    assert wanted_tasks(folders, ["arc-agi-2"], None, None).datasets == ("arc-agi-2",)
+    assert wanted_tasks(folders, [str(tmp_path / "moved")], None, None).datasets == ("arc-agi-1",)
+    # Of several data sets each is what it is called.
+    several = wanted_tasks(folders, [str(tmp_path / "moved"), "arc-agi-2"], None, None)
+    assert several.datasets == (str(tmp_path / "moved"), "arc-agi-2")
+
+
+@pytest.mark.ray
+def test_where_no_row_comes_out_the_reason_is_said(ray_session, trusted, tmp_path):
+    _, two = runs(tmp_path)
+    manifest = Path(two) / "_run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"repeat_runs": 1', '"repeat_runs": 1, "model": "other"'))
+    found = called(build, "-d", two, "-o", tmp_path / "a", "--model", "gpt*", *ALONE)
+    assert found["no_rows"] == "8 of 8 attempts were left out: another model than --model gpt*; the runs' are other"
+    tasks = write_tasks(tmp_path / "others", HARD)
+    found = called(build, "-d", two, "-o", tmp_path / "b", "--dataset", tasks, *ALONE)
+    assert found["no_rows"] == (
+        f"8 of 8 attempts were left out: another task than those chosen of {tasks}; the runs are on {tmp_path}/tasks"
+    )
+    found = called(build, "-d", two, "-o", tmp_path / "c", *ALONE)
+    assert found["rows_out"] and "no_rows" not in found
 
 
 def test_dates_are_those_of_the_files(tmp_path):
