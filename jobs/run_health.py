@@ -16,7 +16,7 @@ from cluster.errors import GristmillError
 from cluster.ledger import Pass
 from cluster.shared import Shared, share
 from jobs.progress import Display
-from pipelines.program_synthesis.health import Health, Window
+from pipelines.program_synthesis.health import Health, Said, Window
 
 if TYPE_CHECKING:
     from jobs.job import Job
@@ -60,11 +60,12 @@ class HealthWatcher(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """Look for the last time, at what came since."""
+        """Look for the last time, at what came since, and say what there is to say of it."""
         self.over.set()
         self.join(2 * LOOK_EVERY)
         if not self.is_alive():
             self.look()
+            self.tell(self.health.end())
 
     def look(self, seconds: float = 0.0) -> bool:
         """Take up and say what is new; False where there is nobody to ask any more."""
@@ -77,8 +78,7 @@ class HealthWatcher(threading.Thread):
         if found is None:
             return True
         self.seen, notices = found
-        for said in self.health.take(notices):
-            (self.display.log if said.kind == "log" else self.display.warn)(said.text)
+        self.tell(self.health.take(notices))
         if seconds and self.health.total.attempts:
             rate = self.health.total.attempts / seconds
             self.display.aside(f"{self.health.line()}, {rate:,.1f} attempts/s", "health")
@@ -86,3 +86,7 @@ class HealthWatcher(threading.Thread):
             self.step.save_plan(msgspec.json.encode(self.health.start))
             self.kept = True
         return True
+
+    def tell(self, lines: list[Said]) -> None:
+        for said in lines:
+            (self.display.log if said.kind == "log" else self.display.warn)(said.text)

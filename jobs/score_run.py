@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SCORES, REPORT = "scores.json", "report.html"
 # A run's own files tell of all attempts; scores that leave some out lie beside them.
 SCORES_WITHOUT, REPORT_WITHOUT = "scores-without-transductive.json", "report-without-transductive.html"
+REASON_SHOWN = 200  # characters of what a service said
 EXAMPLES = """
 gristmill score-run runs/demo
 gristmill score-run runs/demo --exclude-transductive
@@ -107,6 +108,7 @@ def scores_summary(output: Storage, scores: RunScores) -> dict[str, Any]:
     missing = {"missing_runs": ", ".join(map(str, scores.missing))} if scores.missing else {}
     left_out = {"transductive_attempts": "left out"} if scores.exclude_transductive else {}
     without = {"no_pass@k": scores.no_pass_at_k} if scores.no_pass_at_k else {}
+    without |= {"without_an_answer": _unanswered(scores)} if scores.no_answer else {}
     return {
         "tasks": len(scores.tasks),
         "runs": len(scores.runs),
@@ -117,6 +119,16 @@ def scores_summary(output: Storage, scores: RunScores) -> dict[str, Any]:
         "report": f"{output.url}/{written(scores)[1]}",
         "tables": scores.tables(),
     }
+
+
+def _unanswered(scores: RunScores) -> str:
+    from cluster.storage.interface import printable
+
+    reason = printable(" ".join(str(scores.no_answer).split()))[:REASON_SHOWN]
+    return (
+        f"{scores.unanswered:,} of {scores.attempts:,} attempts, most often: {reason}; run-tasks with the same options "
+        "and --fresh asks for these again, and for all where it had no --cache-location"
+    )
 
 
 if __name__ == "__main__":

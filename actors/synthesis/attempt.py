@@ -36,6 +36,8 @@ RAN: tuple[Status, ...] = (
     "execution_timeout", "execution_memory", "execution_error", "invalid_output",
 )  # fmt: skip
 """An attempt of these statuses has a program that was executed."""
+UNANSWERED: tuple[Status, ...] = ("api_timeout", "api_error")
+"""An attempt of these statuses got no answer from the service, whose words are its `error`."""
 
 
 class PairResult(msgspec.Struct, frozen=True, omit_defaults=True):

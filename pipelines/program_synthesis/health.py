@@ -1,8 +1,8 @@
 """How a run of tasks is doing while it is under way: rates of the last attempts, and a warning when they drift.
 
-A sandbox that breaks slowly looks like a model that gets worse. So every hundred attempts are compared with the first
-hundred, for each of three rates: programs that fail among those that ran, time-outs among those that ran, and services
-that do not answer among all attempts. The test is Fisher's exact one (1935), two-sided; its level ALARM is for the
+A sandbox that breaks slowly looks like a model that gets worse. So every hundred attempts, and at the end what is left of
+them, are compared with the first hundred, for each of three rates: programs that fail among those that ran, time-outs
+among those that ran, and services that do not answer among all attempts. The test is Fisher's exact one (1935), two-sided; its level ALARM is for the
 whole run, divided by the number of tests that the run will see (Bonferroni), so that looking often does not make alarms.
 Attempts at one task are alike, which the test does not know: the level is strict for that reason.
 
@@ -17,14 +17,13 @@ from typing import Literal
 
 import msgspec
 
-from actors.synthesis.attempt import RAN
+from actors.synthesis.attempt import RAN, UNANSWERED
 from actors.synthesis.notices import Notice
 
 WINDOW = 100
 ALARM = 0.001  # the chance of any false alarm about drift in a whole run
 _FAILED = ("execution_error", "execution_memory", "execution_timeout", "invalid_output")
 _RIGHT = ("solved", "train_correct")
-_UNANSWERED = ("api_timeout", "api_error")
 
 
 class Window(msgspec.Struct):
@@ -46,7 +45,7 @@ class Window(msgspec.Struct):
         self.failed += notice.status in _FAILED
         self.timeouts += notice.status == "execution_timeout"
         self.errors += notice.status in ("execution_error", "execution_memory")
-        self.unanswered += notice.status in _UNANSWERED
+        self.unanswered += notice.status in UNANSWERED
         self.right += notice.status in _RIGHT
         self.solved += notice.status == "solved"
         self.seconds += notice.seconds or 0.0
@@ -116,6 +115,10 @@ class Health:
                 said += self._one(notice)
         return said
 
+    def end(self) -> list[Said]:
+        """What is to be said of the attempts after the last full window, when no more come."""
+        return self._close() if self._window.attempts else []
+
     def line(self) -> str:
         """The live line: `184 attempts, 31 right on training, 22 on test too, 1.1 % timeouts, …`, so far."""
         total = self.total
@@ -139,18 +142,19 @@ class Health:
 
     def _close(self) -> list[Said]:
         window, self._window = self._window, Window()
-        first = self.total.attempts - WINDOW + 1
+        first = self.total.attempts - window.attempts + 1
         said = [Said("log", f"attempts {first:,}–{self.total.attempts:,}: {window.text()}")]
         if 2 * window.unanswered > window.attempts:
-            said.append(Said("warning", f"most of the last {WINDOW} requests had no answer: {self._last_error}"))
+            last = f"most of the last {window.attempts} requests" if window.attempts > 1 else "the last request"
+            said.append(Said("warning", f"{last} had no answer: {self._last_error}"))
         if self.start is None:
-            self.start = window
+            self.start = window if window.attempts == WINDOW else None
             return said
         return said + [Said("warning", text) for text in self._drifts(self.start, window)]
 
     def _drifts(self, start: Window, window: Window) -> list[str]:
         """What has drifted since the last look; a rate that stays away from its start is told of once."""
-        tests = len(RATES) * max(1, self.planned // WINDOW - 1)
+        tests = len(RATES) * max(1, -(-self.planned // WINDOW) - 1)
         found = []
         for rate in RATES:
             before, now = rate.of(start), rate.of(window)
@@ -159,7 +163,7 @@ class Health:
             elif rate.name not in self._drifting:
                 self._drifting.add(rate.name)
                 found.append(
-                    f"{rate.name}: {_percent(*now)} of the last {WINDOW} attempts, {_percent(*before)} of the first "
+                    f"{rate.name}: {_percent(*now)} of the last {window.attempts} attempts, {_percent(*before)} of the first "
                     f"{WINDOW}: something changed since the start of the run; look at the sandboxes and the service"
                 )
         return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from actors.synthesis.attempt import STATUSES
+from actors.synthesis.attempt import STATUSES, UNANSWERED
 from pipelines.curation.bootstrap import (
     Estimate,
     FloatArray,
@@ -99,7 +99,7 @@ class RunScores:
     `missing` are repeats that were asked for and are not finished. `figures` leave out transductive attempts where
     `exclude_transductive` says so; `without_transductive` are the same figures with them left out, None where there
     are none to leave out (or they are left out already). `no_pass_at_k` says why there are no figures `pass_at_<k>`,
-    None where there are.
+    None where there are. `no_answer` is the most frequent reason for which the service gave none, None where it did.
     """
 
     tasks: tuple[str, ...]
@@ -107,6 +107,7 @@ class RunScores:
     missing: tuple[int, ...]
     exclude_transductive: bool
     no_pass_at_k: str | None
+    no_answer: str | None
     results: tuple[tuple[TaskResult, ...], ...]
     figures: Mapping[str, Aggregate]
     rates: Mapping[str, Aggregate]
@@ -116,6 +117,12 @@ class RunScores:
     @property
     def attempts(self) -> int:
         return sum(result.attempts for results in self.results for result in results)
+
+    @property
+    def unanswered(self) -> int:
+        """How many attempts got no answer from the service."""
+        places = [STATUSES.index(status) for status in UNANSWERED]
+        return sum(result.statuses[place] for results in self.results for result in results for place in places)
 
     def of_tasks(self, figure: str) -> FloatArray:
         """A figure's shares, of shape (repeats, tasks)."""
@@ -151,6 +158,7 @@ class RunScores:
             "attempts": self.attempts,
             "exclude_transductive": self.exclude_transductive,
             "no_pass_at_k": self.no_pass_at_k,
+            "no_answer": self.no_answer,
             "resampling": asdict(self.resampling),
             "figures": {name: aggregate.to_dict() for name, aggregate in self.figures.items()},
             "rates": {name: aggregate.to_dict() for name, aggregate in self.rates.items()},

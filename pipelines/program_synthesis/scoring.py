@@ -7,14 +7,14 @@ a run is never scored against other tasks than it was made on.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 
-from actors.synthesis.attempt import STATUSES, Attempt, PairResult
+from actors.synthesis.attempt import STATUSES, UNANSWERED, Attempt, PairResult
 from actors.synthesis.grids import Grid, pixel_accuracy
 from actors.synthesis.task import Pair, Task
 from cluster.errors import GristmillError
@@ -84,6 +84,7 @@ def score_run(
         missing=tuple(missing),
         exclude_transductive=exclude_transductive,
         no_pass_at_k=no_pass_at_k,
+        no_answer=_no_answer(found),
         results=of_all,
         figures=aggregate_figures(of_all, resampling),
         rates=aggregate_rates(of_all, resampling),
@@ -126,6 +127,13 @@ def _by_task(attempts: Iterable[Attempt], tasks: dict[str, Task]) -> ByTask:
             if one.attempt == other.attempt:
                 raise Unscorable(f"{_place(one)}: this attempt is there twice")
     return dict(found)
+
+
+def _no_answer(found: ByTask) -> str | None:
+    """The most frequent reason for which the service gave no answer; None where it always did."""
+    every = (attempt for made in found.values() for attempt in made)
+    reasons = Counter(attempt.error or attempt.status for attempt in every if attempt.status in UNANSWERED)
+    return min(reasons, key=lambda reason: (-reasons[reason], reason), default=None)
 
 
 def _check_marks(attempt: Attempt, task: Task) -> None:

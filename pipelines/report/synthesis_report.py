@@ -68,6 +68,7 @@ _ALONG: tuple[tuple[str, tuple[str, ...], int], ...] = (
 )
 _BLOCK = 100
 _FEWEST_BLOCKS = 5
+_REASON = 200  # characters of what a service said
 
 
 def synthesis_report(
@@ -140,8 +141,9 @@ def _warnings(scores: RunScores) -> Iterator[str]:
     failed = sum(scores.rates[name].mean.value or 0.0 for name in ("api_timeout", "api_error"))
     if failed:
         yield (
-            f"{share_text(failed)} of the attempts got no answer from the service. They count as attempts that failed, "
-            "so that the figures are lower than the model’s own."
+            f"{share_text(failed)} of the attempts got no answer from the service, most often: "
+            f"{str(scores.no_answer)[:_REASON]}. They count as attempts that failed, so that the figures are lower than "
+            "the model’s own."
         )
     transductive = scores.rates["transductive"].mean.value
     if transductive and scores.without_transductive is not None:

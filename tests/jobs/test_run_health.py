@@ -97,3 +97,13 @@ def test_what_came_last_is_said_when_the_run_ends(step: Pass) -> None:
     way.mailbox.put(notices(1, "solved"))
     watching.stop()
     assert shown.logged and not watching.is_alive()
+
+
+def test_a_short_run_that_nobody_answers_says_so_when_it_ends(step: Pass) -> None:
+    watching, way, shown = watcher(step)
+    watching.start()
+    way.mailbox.put(notices(1, "api_error", 4))
+    watching.stop()
+    assert shown.logged == ["attempts 1–4: 0 % ran, 0.0 % timeouts, 0.0 % execution errors, 100.0 % api failures"]
+    assert shown.warned == ["most of the last 4 requests had no answer: no reason given"]
+    assert step.load_plan() is None  # no beginning to compare with

@@ -70,6 +70,15 @@ def test_a_run_whose_attempts_end_early_tells_no_pass_at_k_and_why(tmp_path, con
     assert "pass_at_2_weighted" in figures and "pass_at_1" not in figures
 
 
+def test_attempts_without_an_answer_are_told_with_the_reason_and_the_way_on(tmp_path):
+    unanswered = [attempt(each, 1, 1, status="api_error", error="no\nsuch host " + 300 * "x") for each in TASKS]
+    run = write_run(tmp_path / "run", TASKS, unanswered, 1)
+    (line,) = (line for line in call("score-run", run).output.splitlines() if "without an answer" in line)
+    assert line.startswith("  without an answer: 12 of 12 attempts, most often: no such host xxx")
+    assert "--fresh asks for these again" in line and 201 * "x" not in line
+    assert "without an answer" not in call("score-run", write_run(tmp_path / "well", TASKS, made(1), 2)).output
+
+
 def test_transductive_attempts_are_left_out_where_asked(tmp_path):
     run = write_run(tmp_path / "run", TASKS, made(6, 1, transductive="a literal"), 1)
     assert orjson.loads(call("score-run", run, "--json").output)["figures"]["oracle"]["mean"]["value"] == 0.5

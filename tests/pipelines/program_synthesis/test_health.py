@@ -135,6 +135,29 @@ def test_a_service_that_answers_nobody_is_told_of_with_its_words() -> None:
     ]
 
 
+def test_what_is_left_at_the_end_is_told_and_judged() -> None:
+    health = Health(150)
+    health.take(notices(1, *WELL, ("api_error", 1)))
+    health.take([Notice("t", 1, n, "api_error", error="no such host") for n in range(102, 141)])
+    said = health.end()
+    assert said[0] == Said(
+        "log", "attempts 101–140: 0 % ran, 0.0 % timeouts, 0.0 % execution errors, 100.0 % api failures"
+    )
+    assert warnings(said)[0] == "most of the last 40 requests had no answer: no such host"
+    assert warnings(said)[1].startswith(
+        "requests without an answer: 100.0 % of the last 40 attempts, 0.0 % of the first 100"
+    )
+    assert health.end() == []
+
+
+def test_a_run_shorter_than_a_window_is_judged_and_is_nobodys_beginning() -> None:
+    health = Health(1)
+    health.take([Notice("t", 1, 1, "api_timeout", error="slow")])
+    assert warnings(health.end()) == ["the last request had no answer: slow"]
+    assert health.start is None
+    assert Health(5).end() == []
+
+
 def test_a_broken_sandbox_is_told_of_at_once_and_then_rarely() -> None:
     health, said = Health(1000), []
     for number in range(1, 51):

@@ -82,6 +82,16 @@ def test_each_status_is_a_share_of_all_attempts():
     assert sum(rate.mean.value for name, rate in rates.items() if name != "transductive") == pytest.approx(1)
 
 
+def test_the_most_frequent_reason_for_no_answer_is_kept_and_counted():
+    errors = ("refused", "slow", "slow", None)
+    made = [attempt(ONE, 1, number, status="api_error", error=error) for number, error in enumerate(errors, 1)]
+    made += [attempt(ONE, 1, 5, status="api_timeout", error="refused"), attempt(TWO, 1, 1)]
+    scores = scored(made)
+    assert (scores.no_answer, scores.unanswered, scores.attempts) == ("refused", 5, 6)  # ties by the words
+    assert scored(made[::-1]).no_answer == "refused"
+    assert scored([attempt(TWO, 1, 1)]).no_answer is None
+
+
 def test_transductive_attempts_can_be_left_out_and_are_told_beside():
     spelled = attempt(ONE, 1, 1, train=[A, B], test=[A], transductive="a literal")
     honest = attempt(ONE, 1, 2, train=[A, C], test=[C])

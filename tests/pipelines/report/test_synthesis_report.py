@@ -82,7 +82,7 @@ def test_the_sections_come_in_their_order():
 def test_what_a_reader_has_to_know_first_is_said_first():
     html = report(missing=(3,))
     assert "This run is not finished: run 3 of 3 is missing, and nothing here counts it." in html
-    assert "got no answer from the service" in html
+    assert "got no answer from the service, most often: api_timeout. They count" in html
     assert "3 tasks tell little" in html
     spelled = attempt(THREE, 2, 1, train=[A, B], test=[A, B], transductive="a literal")
     html = report([*MADE, spelled])
