@@ -57,15 +57,17 @@ def score_run(
 ) -> RunScores:
     """Score the attempts of finished repeats over all `tasks` that were asked for.
 
-    `runs` are the finished repeats (by default those that have attempts), `missing` those that were asked for and are
-    not finished. `no_pass_at_k` says why the attempts are no independent draws (see `not_independent`); then there are
+    `runs` are the finished repeats, each of which has attempts at every task (by default those that have attempts at
+    all), `missing` those that were asked for and are not finished. `no_pass_at_k` says why the attempts are no independent draws (see `not_independent`); then there are
     no figures `pass_at_<k>`. Raises Unscorable for an attempt at another task, one that is there twice, one that contradicts the
-    expected outputs, and where there is nothing to score.
+    expected outputs, a finished repeat that lacks a task, and where there is nothing to score.
     """
     found = _by_task(attempts, {task.id: task for task in tasks})
     present = sorted(runs if runs is not None else {run for run, _ in found})
     if not tasks or not present:
         raise Unscorable("there is nothing to score: " + ("no attempts" if tasks else "no tasks"))
+    if runs is not None:
+        _check_all_there(found, runs, tasks)
     most = max((len(made) for made in found.values()), default=0)
     ks = powers_up_to(most) if no_pass_at_k is None else []
 
@@ -127,6 +129,17 @@ def _by_task(attempts: Iterable[Attempt], tasks: dict[str, Task]) -> ByTask:
             if one.attempt == other.attempt:
                 raise Unscorable(f"{_place(one)}: this attempt is there twice")
     return dict(found)
+
+
+def _check_all_there(found: ByTask, runs: Sequence[int], tasks: Sequence[Task]) -> None:
+    """A finished repeat has a row for every task, whatever became of it: one that has none was damaged since."""
+    for run in runs:
+        absent = [task.id for task in tasks if (run, task.id) not in found]
+        if absent:
+            raise Unscorable(
+                f"run {run} is finished and has no attempt at {len(absent)} of its {len(tasks)} tasks, such as "
+                f"{absent[0]!r}: run-{run}.jsonl.zst is damaged; restore it, or make the run again with --fresh"
+            )
 
 
 def _no_answer(found: ByTask) -> str | None:

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import msgspec
 import orjson
 import pytest
 from click.testing import CliRunner
 
 from cluster.errors import GristmillError
+from cluster.shards import encode
 from jobs.cli import command
 from tests.synthesis_attempts import A, B, C, attempt, task, write_run
 
@@ -89,6 +91,18 @@ def test_transductive_attempts_are_left_out_where_asked(tmp_path):
     assert kept["figures"]["oracle"]["mean"]["value"] == 0.5
     assert beside == found
     assert (run / "report.html").exists() and (run / "report-without-transductive.html").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 9])
+def test_a_repeat_that_was_cut_is_not_scored_as_failures(tmp_path, kept):
+    run = write_run(tmp_path / "run", TASKS, made(6), 2)
+    lines = [orjson.dumps(msgspec.to_builtins(each)) + b"\n" for each in made(6)[12:]]
+    (run / "run-2.jsonl.zst").write_bytes(encode(b"".join(lines[:kept]), "run-2.jsonl.zst") if kept else b"")
+    for arguments in (["score-run", run], ["compare-runs", run, run]):
+        found = call(*arguments)
+        assert isinstance(found.exception, GristmillError)
+        assert f"run 2 is finished and has no attempt at {12 - kept} of its 12 tasks" in str(found.exception)
+    assert not (run / "scores.json").exists()
 
 
 def test_the_dataset_may_have_moved(runs, tmp_path):

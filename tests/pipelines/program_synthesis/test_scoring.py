@@ -154,11 +154,21 @@ def test_a_single_repeat_has_no_spread():
     assert (found.deviation, found.spread) == (None, None)
 
 
-def test_a_finished_repeat_without_attempts_counts_as_failed():
-    scores = scored([attempt(ONE, 1, 1, train=[A, B], test=[A])], [ONE], runs=(1, 2), missing=(3,))
-    assert scores.figures[HEADLINE].per_run == (1.0, 0.0)
-    assert scores.rates["solved"].per_run == (1.0, None)
-    assert scores.missing == (3,)
+@pytest.mark.parametrize(
+    ("made", "absent", "first"),
+    [([], 3, "one"), ([attempt(ONE, 2, 1)], 2, "two"), ([attempt(ONE, 2, 1), attempt(TWO, 2, 1)], 1, "three")],
+)
+def test_a_finished_repeat_that_lacks_a_task_is_refused(made, absent, first):
+    whole = [attempt(each, 1, 1) for each in TASKS]
+    said = rf"run 2 is finished and has no attempt at {absent} of its 3 tasks, such as '{first}': run-2.jsonl.zst is damaged"
+    with pytest.raises(Unscorable, match=said):
+        scored([*whole, *made], runs=(1, 2))
+
+
+def test_a_repeat_that_is_missing_is_none_that_failed():
+    scores = scored([attempt(ONE, 1, 1, train=[A, B], test=[A])], [ONE], runs=(1,), missing=(2,))
+    assert scores.figures[HEADLINE].per_run == (1.0,)
+    assert scores.missing == (2,)
 
 
 def test_the_interval_of_the_mean_is_that_of_redrawing_tasks():
