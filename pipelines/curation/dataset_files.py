@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +20,7 @@ from cluster.shards import Shard, suffix_of
 from cluster.storage import Entry, LocalStorage, Storage, open_storage
 from pipelines.curation.tables import TableFile
 
-_WORDS = {
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "test": "test",
@@ -31,7 +32,7 @@ _WORDS = {
     "val": "valid",
     "dev": "valid",
 }
-_WORD = re.compile(rf"(?<![a-z0-9])({'|'.join(_WORDS)})(?![a-z0-9])")
+_WORD = re.compile(rf"(?<![a-z0-9])({'|'.join(SPLIT_WORDS)})(?![a-z0-9])")
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -78,13 +79,27 @@ class DatasetFiles:
         return Shard(file.source, entry.name, name, entry.size, entry.version)
 
 
-def find_dataset(location: str, subset: str | None, endpoint_url: str | None) -> DatasetFiles:
-    """The files at a path, pattern or s3:// prefix, under the split names they have. Raises FilesNotFound."""
+SplitOf = Callable[[str], str | None]
+
+
+def split_word(name: str) -> str | None:
+    """The split that a file's path tells, from its first part that tells one."""
+    found = (_WORD.search(part.lower()) for part in PurePosixPath(name).parts)
+    return next((SPLIT_WORDS[match[1]] for match in found if match), None)
+
+
+def find_dataset(
+    location: str, subset: str | None, endpoint_url: str | None, split_of: SplitOf = split_word
+) -> DatasetFiles:
+    """The files at a path, pattern or s3:// prefix, under the split names they have. Raises FilesNotFound.
+
+    `split_of` says which split a file's path tells, if any.
+    """
     if _PATTERN.search(location) and not os.path.exists(location):
         if "://" in location:
             raise FilesNotFound(f"{location}: patterns are for local paths; name the prefix, or one file")
         root, entries = _matching(os.path.abspath(os.path.expanduser(location)))
-        return _of_entries(root, entries, location, is_directory=False)
+        return _of_entries(root, entries, location, False, split_of)
     storage = open_storage(location, endpoint_url)
     if isinstance(storage, LocalStorage) and not storage.local_path().exists():
         raise FilesNotFound(f"{location}: no such file or directory")
@@ -93,12 +108,12 @@ def find_dataset(location: str, subset: str | None, endpoint_url: str | None) ->
         entry = next((entry for entry in parent.list() if entry.name == name), None)
         if entry is None:
             raise FilesNotFound(f"{location}: no such object")
-        return _of_entries(parent, [entry], location, is_directory=False)
+        return _of_entries(parent, [entry], location, False, split_of)
     entries = [e for e in storage.list() if not any(part[0] in "_." for part in PurePosixPath(e.name).parts)]
     saved = _saved_to_disk(storage, entries)
     if saved is not None:
         return saved
-    return _of_entries(storage, _of_subset(entries, subset, location), location, is_directory=True)
+    return _of_entries(storage, _of_subset(entries, subset, location), location, True, split_of)
 
 
 def _is_directory(storage: Storage) -> bool:
@@ -146,7 +161,9 @@ def _of_subset(entries: list[Entry], subset: str | None, location: str) -> list[
     return found
 
 
-def _of_entries(root: Storage, entries: list[Entry], location: str, is_directory: bool) -> DatasetFiles:
+def _of_entries(
+    root: Storage, entries: list[Entry], location: str, is_directory: bool, split_of: SplitOf
+) -> DatasetFiles:
     kinds = {kind for entry in entries if (kind := _kind(entry.name))}
     if not kinds:
         raise FilesNotFound(f"{location}: no Parquet, Arrow or JSONL files here")
@@ -159,7 +176,7 @@ def _of_entries(root: Storage, entries: list[Entry], location: str, is_directory
     found = DatasetFiles(root if is_directory else None)
     alone = len(used) == 1 and not is_directory
     for entry in used:
-        split = "train" if alone else split_word(entry.name) or ""
+        split = "train" if alone else split_of(entry.name) or ""
         if kind == "JSONL":
             shard = Shard(root, entry.name, f"{split or 'train'}/{entry.name}", entry.size, entry.version)
             found.shards.setdefault(split, []).append(shard)
@@ -183,12 +200,6 @@ def _with_names(found: DatasetFiles, location: str) -> DatasetFiles:
             )
         files["train"] = files.pop("")  # type: ignore[assignment]
     return found
-
-
-def split_word(name: str) -> str | None:
-    """The split that a file's path tells, from its first part that tells one."""
-    found = (_WORD.search(part.lower()) for part in PurePosixPath(name).parts)
-    return next((_WORDS[match[1]] for match in found if match), None)
 
 
 def _saved_to_disk(storage: Storage, entries: list[Entry]) -> DatasetFiles | None:

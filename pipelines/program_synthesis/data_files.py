@@ -6,6 +6,7 @@ A row's number is its line, or its place in the table, counted from 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -17,8 +18,11 @@ from cluster.errors import GristmillError
 from cluster.ledger import Chunks, Pass, unfinished_verb
 from cluster.shards import Source
 from cluster.storage import open_storage
-from pipelines.curation.dataset_files import DatasetFiles, find_dataset
+from pipelines.curation.dataset_files import SPLIT_WORDS, DatasetFiles, SplitOf, find_dataset, split_word
 from pipelines.curation.importing import ImportedShard, table_parts
+
+# What Hugging Face calls the files of a split: `train-00000-of-00004`, also with the data set's name in front.
+_FILE_OF_SPLIT = re.compile(rf"(?:.+-)?({'|'.join(SPLIT_WORDS)})-[0-9]+-of-[0-9]+")
 
 
 class NotFinished(GristmillError):
@@ -45,7 +49,7 @@ def find_data(place: str, endpoint_url: str | None = None) -> DataFiles:
             raise NotFinished(
                 f"{folder} is not finished: run {verb} with the same options again, which goes on with it"
             )
-    files = find_dataset(place, None, endpoint_url)
+    files = find_dataset(place, None, endpoint_url, _split_of(place))
     sources: list[Source] = []
     splits: dict[str, str] = {}
     for split, shards in files.shards.items():
@@ -57,6 +61,24 @@ def find_data(place: str, endpoint_url: str | None = None) -> DataFiles:
             sources.append(ImportedShard(table.entry.name, tuple(table_parts(split, [table]))))
             splits[table.entry.name] = split
     return DataFiles(files, tuple(sorted(sources, key=lambda source: PurePosixPath(source.name).parts)), splits)
+
+
+def _split_of(place: str) -> SplitOf:
+    """Which split a file in that place belongs to: by a folder that is called so and nothing else, or by its own name.
+
+    Rows lie in folders that are called as the runs they come from, and these as what they were made on, such as
+    `arc-agi-1_shortest_training_30_search`: a word in there is no split.
+    """
+    own = SPLIT_WORDS.get(PurePosixPath(place).name.lower())
+
+    def told(name: str) -> str | None:
+        *folders, file = PurePosixPath(name.lower()).parts
+        stem = file.partition(".")[0]
+        numbered = _FILE_OF_SPLIT.fullmatch(stem)
+        exact = (*folders, stem, numbered[1] if numbered else "")
+        return next((SPLIT_WORDS[part] for part in exact if part in SPLIT_WORDS), own) or split_word(file)
+
+    return told
 
 
 def _folders(place: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 from cluster.ledger import Chunks, Pass, StagedChunk, Tally
 from cluster.shards import ChunkSize
 from cluster.storage import LocalStorage
-from pipelines.program_synthesis.data_files import NotFinished, find_data, find_tasks_on_both_sides
+from pipelines.program_synthesis.data_files import NotFinished, _split_of, find_data, find_tasks_on_both_sides
 
 
 def leaks(place: Path, **shards: dict[str, list[str]]) -> dict:
@@ -74,3 +74,35 @@ def test_a_build_that_has_no_rows_yet_is_told_as_one(tmp_path):
     (tmp_path / "_run" / "manifest.json").write_text('{"verb": "build-training-data"}')
     with pytest.raises(NotFinished):
         find_data(str(tmp_path))
+
+
+RUN_FOLDERS = ("arc-agi-1_shortest_training_12_search", "arc-agi-1_shortest_evaluation_12_search", "mine")
+
+
+def test_words_in_the_names_of_runs_are_no_splits(tmp_path):
+    for side in ("train", "valid"):
+        for run in RUN_FOLDERS:
+            (tmp_path / side / run).mkdir(parents=True)
+            (tmp_path / side / run / "run-1.jsonl").write_bytes(b'{"code":"x"}\n')
+    assert set(find_data(str(tmp_path / "valid")).splits.values()) == {"valid"}
+    both = find_data(str(tmp_path)).splits
+    assert both == {f"{side}/{run}/run-1.jsonl": side for side in ("train", "valid") for run in RUN_FOLDERS}
+    (tmp_path / "valid").rename(tmp_path / "rows")
+    assert set(find_data(str(tmp_path / "rows")).splits.values()) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "split"),
+    [
+        ("rows", "data/train-00000-of-00004.parquet", "train"),
+        ("rows", "data/arc-validation-00000-of-00004.parquet", "valid"),
+        ("valid", "data/train-00000-of-00004.parquet", "train"),
+        ("rows", "Test.jsonl.zst", "test"),
+        ("rows", "rows-valid.jsonl", "valid"),
+        ("train", "rows-valid.jsonl", "train"),
+        ("rows", "a_training_b/rows-test.jsonl", "test"),
+        ("rows", "a_training_b/run-1.jsonl", None),
+    ],
+)
+def test_a_split_is_told_by_a_whole_folder_or_by_the_files_own_name(place, name, split):
+    assert _split_of(f"/data/{place}")(name) == split
