@@ -38,7 +38,8 @@ def command(
     """Vote on each task of each run in ATTEMPTS, a run's directory or a file, and write the two best predictions.
 
     A row needs task_id, predicted_test and, for each training pair, train[].correct. Attempts with the same valid
-    predictions for all test inputs are one group; the two best groups are the guesses, ties by first attempt.
+    predictions for all test inputs are one group; the two best groups are the guesses, ties by first attempt. A row that
+    predicts for another number of test inputs than most at its task has no vote.
     """
     import orjson
 
@@ -46,7 +47,8 @@ def command(
     from pipelines.program_synthesis.attempts import files_of
     from pipelines.program_synthesis.ballots import read_ballots
 
-    voted = [_voted(each, method, exclude_transductive) for each in read_ballots(files_of(attempts, endpoint_url))]
+    ballots = read_ballots(files_of(attempts, endpoint_url))
+    voted = [_voted(each, method, exclude_transductive) for each in ballots]
     lines = b"".join(orjson.dumps(row) + b"\n" for row in voted)
     if output_dir == "-":
         click.echo(lines, nl=False)
@@ -55,6 +57,9 @@ def command(
         storage.publish(VOTES_FILE, lines)
         guessed = sum(bool(row["guesses"]) for row in voted)
         click.echo(f"vote: {storage.url}/{VOTES_FILE}: {guessed:,} of {len(voted):,} tasks have a guess")
+    if odd := sum(each.odd for each in ballots):
+        whose = "1 attempt predicts" if odd == 1 else f"{odd:,} attempts predict"
+        click.echo(f"vote: {whose} for another number of test inputs than most at the task, without a vote", err=True)
     return voted
 
 

@@ -2,13 +2,15 @@
 
 Wanted of a row are `task_id`, `predicted_test` (a grid for each test input) and `train` (for each training pair
 {"correct": true or false}); `run`, `attempt` and `transductive` may be absent. Other fields are passed over, and
-predictions may be whatever a program returned: what is no valid grid has no vote.
+predictions may be whatever a program returned: what is no valid grid has no vote. Neither has a row that predicts for
+another number of test inputs than most rows at its task.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -37,11 +39,15 @@ class Row(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TaskBallots:
-    """The ballots on one task in one run, in the order of their rows."""
+    """The ballots on one task in one run, in the order of their rows.
+
+    `odd` of them predict for another number of test inputs than most at the task, and so have no prediction that counts.
+    """
 
     task_id: str
     run: int
     ballots: tuple[Ballot, ...]
+    odd: int = 0
 
 
 def read_ballots(files: Iterable[Shard]) -> list[TaskBallots]:
@@ -50,6 +56,7 @@ def read_ballots(files: Iterable[Shard]) -> list[TaskBallots]:
     Raises UnreadableAttempts for a line that is none of these rows, and for an attempt that is there twice.
     """
     found: dict[tuple[str, int], dict[int, Ballot]] = {}
+    told: dict[tuple[str, int, int], int] = {}  # for how many test inputs an attempt predicts
     for row in read_rows(list(files), Row):
         ballots = found.setdefault((row.task_id, row.run), {})
         attempt = row.attempt if row.attempt is not None else len(ballots) + 1
@@ -65,4 +72,26 @@ def read_ballots(files: Iterable[Shard]) -> list[TaskBallots]:
             len(row.train),
             bool(row.transductive),
         )
-    return [TaskBallots(task, run, tuple(ballots.values())) for (task, run), ballots in found.items()]
+        told[row.task_id, row.run, attempt] = len(row.predicted_test or [])
+    usual = _usual(told)
+    return [
+        _without_odd(TaskBallots(task, run, tuple(ballots.values())), told, usual)
+        for (task, run), ballots in found.items()
+    ]
+
+
+def _usual(told: dict[tuple[str, int, int], int]) -> dict[str, int]:
+    """For how many test inputs most attempts at each task predict, in all runs; ties by first attempt."""
+    lengths: dict[str, Counter[int]] = {}
+    for (task, _, _), length in told.items():
+        if length:
+            lengths.setdefault(task, Counter())[length] += 1
+    return {task: counted.most_common(1)[0][0] for task, counted in lengths.items()}
+
+
+def _without_odd(found: TaskBallots, told: dict[tuple[str, int, int], int], usual: dict[str, int]) -> TaskBallots:
+    """The same without the predictions that cannot be for the task's test inputs."""
+    lengths = {ballot.attempt: told[found.task_id, found.run, ballot.attempt] for ballot in found.ballots}
+    odd = {attempt for attempt, length in lengths.items() if length and length != usual[found.task_id]}
+    ballots = tuple(replace(each, prediction=None) if each.attempt in odd else each for each in found.ballots)
+    return replace(found, ballots=ballots, odd=len(odd))

@@ -136,6 +136,17 @@ def test_any_file_of_attempts_can_be_voted_on(tmp_path):
     assert [each["weight"] for each in found["guesses"]] == [2.0, 1.0]
 
 
+def test_a_vote_counts_rows_of_another_number_of_predictions_and_leaves_them_out(tmp_path):
+    rows = [{"task_id": "x", "predicted_test": grids, "train": [{"correct": True}]} for grids in ([A], [A, B], [A, B])]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = call("vote", tmp_path / "mine.jsonl", "-o", "-")
+    assert [each["attempts"] for each in json.loads(found.stdout)["guesses"]] == [[2, 3]]
+    assert (
+        found.stderr
+        == "vote: 1 attempt predicts for another number of test inputs than most at the task, without a vote\n"
+    )
+
+
 def test_the_better_run_is_named(runs):
     found = call("compare-runs", *runs)
     assert found.output.startswith("new is better by 83.3 points [")

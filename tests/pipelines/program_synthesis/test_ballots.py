@@ -42,3 +42,22 @@ def test_an_attempt_that_is_there_twice_is_an_error(tmp_path):
 def test_a_row_without_marks_is_an_error_that_names_its_line(tmp_path):
     with pytest.raises(UnreadableAttempts, match=r"rows\.jsonl, line 2: this is no attempt: .*train"):
         read(tmp_path, row("t", [[1]]), {"task_id": "t", "predicted_test": []})
+
+
+def test_a_row_for_another_number_of_test_inputs_than_most_has_no_vote(tmp_path):
+    def of(task, *grids, **more):
+        return row(task, None, True, **more) | {"predicted_test": list(grids)}
+
+    found = read(
+        tmp_path,
+        of("t", [[1]]),
+        of("t", [[1]], [[2]]),
+        of("t", run=1),
+        of("t", None, [[2]], run=2),
+        of("t", [[1]], [[2]], [[3]], run=2),
+        of("tie", [[1]], [[2]]),
+        of("tie", [[1]]),
+    )
+    assert [(each.task_id, each.run, each.odd) for each in found] == [("t", 1, 1), ("t", 2, 1), ("tie", 1, 1)]
+    votes = [[ballot.prediction for ballot in each.ballots] for each in found]
+    assert votes == [[None, b"[[[1]],[[2]]]", None], [None, None], [b"[[[1]],[[2]]]", None]]
