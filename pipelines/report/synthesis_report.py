@@ -241,10 +241,12 @@ def _along_the_runs(scores: RunScores, attempts: Sequence[Attempt]) -> Plots:
     legend = tuple(Legend(name, series) for name, _, series in _ALONG)
     plots = []
     for run, (block, lines) in rates.items():
-        blocks = plural(block, "attempt")
+        caption = f"Each point is a block of {plural(block, 'attempt')}"
+        if rest := sum(each.run == run for each in attempts) % block:
+            caption += f"; the last one is of {rest} only"
         words = f"rates along run {run}"
         svg = share_plot(lines, "attempts, in order of tasks", "share of attempts", words, highest=highest)
-        plots.append(Plot(f"Run {run}", svg, f"Each point is a block of {blocks}.", legend))
+        plots.append(Plot(f"Run {run}", svg, f"{caption}.", legend))
     lead = (
         "Success changes with the tasks, in whose order the attempts stand. A rate of failures that drifts is mostly a "
         "fault of the machinery: a sandbox that is stuck, say, or a service that is overloaded."
@@ -253,14 +255,11 @@ def _along_the_runs(scores: RunScores, attempts: Sequence[Attempt]) -> Plots:
 
 
 def _rates_along(statuses: Sequence[str]) -> tuple[int, list[Line]]:
-    """The attempts in a block, and a line through the blocks for each of the rates."""
+    """The attempts in a block, and a line through the blocks for each of the rates; the last block may be smaller."""
     block = max(1, min(_BLOCK, len(statuses) // _FEWEST_BLOCKS))
-    ends = range(block, len(statuses) + 1, block)
-    places = tuple(float(end) for end in ends)
-    lines = [
-        Line(places, tuple(_share(statuses[end - block : end], counted) for end in ends), series)
-        for _, counted, series in _ALONG
-    ]
+    parts = [statuses[start : start + block] for start in range(0, len(statuses), block)]
+    places = tuple(float(min(end * block, len(statuses))) for end in range(1, len(parts) + 1))
+    lines = [Line(places, tuple(_share(part, counted) for part in parts), series) for _, counted, series in _ALONG]
     return block, lines
 
 

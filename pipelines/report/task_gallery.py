@@ -56,7 +56,10 @@ def task_cards(scores: RunScores, attempts: Sequence[Attempt], tasks: Sequence[T
     for attempt in attempts:
         total[attempt.status] += 1
     legend = tuple(Sign(name, SIGNS[name], name.replace("_", " "), count) for name, count in total.items() if count)
-    lead = "Open a task to see its grids, its guesses and its programs. A dot marks a cell that is not as expected."
+    lead = (
+        "Open a task to see its grids, its guesses and its programs. A dot marks a cell that is not as expected. Beside a "
+        "training pair stands what the program of a first guess returned, where that is wrong."
+    )
     return TaskCards("Task by task", tuple(cards), legend, lead)
 
 
@@ -94,12 +97,10 @@ def _line(task: Task, results: Sequence[TaskResult], attempts: Attempts, places:
 
 
 def _with_pictures(card: TaskCard, task: Task, results: Sequence[TaskResult], attempts: Attempts) -> TaskCard:
-    training = tuple(
-        PairPictures(f"Training pair {number}", (_picture(pair.input, "input"), _picture(pair.output, "output")))
-        for number, pair in enumerate(task.train, 1)
-    )
+    winners = _winners(task, results, attempts)
+    training = tuple(_training_pair(number, pair, winners) for number, pair in enumerate(task.train))
     test = tuple(_test_pair(number, pair, task, results) for number, pair in enumerate(task.test))
-    programs = tuple(_programs(task, results, attempts))
+    programs = tuple(_programs(task, winners))
     return replace(card, training=training, test=test, programs=programs, left_out="")
 
 
@@ -119,6 +120,32 @@ def _words(attempt: Attempt) -> str:
 
 def _picture(grid: Grid, name: str) -> Picture:
     return Picture(grid_svg(grid), (name, shape(grid)))
+
+
+def _winners(task: Task, results: Sequence[TaskResult], attempts: Attempts) -> list[tuple[str, Attempt]]:
+    """The attempts whose programs stand for the first guesses, and what each is called."""
+    return [
+        (f"attempt {each.attempt}" if len(results) == 1 else f"run {result.run}, attempt {each.attempt}", each)
+        for result in results
+        for each in attempts.get((result.run, task.id), ())
+        if each.attempt == result.winner
+    ]
+
+
+def _training_pair(number: int, pair: Pair, winners: Sequence[tuple[str, Attempt]]) -> PairPictures:
+    """One training pair: what is expected, and every distinct output of a winner that is another."""
+    wrong: dict[str, tuple[Grid, list[str]]] = {}
+    without = []
+    for name, attempt in winners:
+        grid = attempt.predicted_train[number] if number < len(attempt.predicted_train) else None
+        if grid is None:
+            without.append(name)
+        elif grid != pair.output:
+            wrong.setdefault(repr(grid), (grid, []))[1].append(name)
+    pictures = [_picture(pair.input, "input"), _picture(pair.output, "expected")]
+    pictures += [_guessed(grid, [f"predicted by {'; '.join(names)}"], pair.output) for grid, names in wrong.values()]
+    title = f"Training pair {number + 1}" + (f": no grid from {'; '.join(without)}" if without else "")
+    return PairPictures(title, tuple(pictures))
 
 
 def _test_pair(number: int, pair: Pair, task: Task, results: Sequence[TaskResult]) -> PairPictures:
@@ -158,16 +185,13 @@ def _guesses(results: Sequence[TaskResult]) -> Iterator[Guess]:
             yield Guess(result.run, rank, group.weight, group.attempts, right)
 
 
-def _programs(task: Task, results: Sequence[TaskResult], attempts: Attempts) -> Iterator[Program]:
+def _programs(task: Task, winners: Sequence[tuple[str, Attempt]]) -> Iterator[Program]:
     """The programs of the first guesses; one that stands for several runs is shown once."""
     found: dict[tuple[str, int, str | None], list[str]] = {}
-    for result in results:
-        for attempt in attempts.get((result.run, task.id), ()):
-            if attempt.attempt == result.winner and attempt.program is not None:
-                right = sum(mark.correct for mark in attempt.train)
-                run = "" if len(results) == 1 else f"run {result.run}, "
-                name = f"{run}attempt {attempt.attempt}"
-                found.setdefault((attempt.program, right, attempt.transductive), []).append(name)
+    for name, attempt in winners:
+        if attempt.program is not None:
+            right = sum(mark.correct for mark in attempt.train)
+            found.setdefault((attempt.program, right, attempt.transductive), []).append(name)
     for (program, right, reason), names in found.items():
         title = f"The program of {'; '.join(names)}: {right} of {plural(len(task.train), 'training pair')} right"
         warning = "" if reason is None else f"Held to spell the answer out: {reason}"

@@ -9,7 +9,7 @@ import pytest
 import pipelines.report.task_gallery as gallery
 from pipelines.curation.bootstrap import Resampling
 from pipelines.program_synthesis.scoring import score_run
-from pipelines.report.synthesis_report import synthesis_report, synthesis_sections
+from pipelines.report.synthesis_report import _rates_along, synthesis_report, synthesis_sections
 from tests.synthesis_attempts import A, B, C, attempt, task
 
 FEW = Resampling(resamples=100)
@@ -118,6 +118,47 @@ def test_each_distinct_guess_is_shown_once_with_all_who_made_it():
     assert [pair.title for pair in cards.cards[2].test] == ["Test 1 of 2", "Test 2 of 2"]
     assert [card.state for card in cards.cards] == ["solved", "sometimes", "unsolved"]
     assert [card.hardest for card in cards.cards] == [2, 1, 0]
+
+
+def test_what_a_winner_returned_for_a_training_pair_is_shown_where_it_is_wrong():
+    made = [
+        attempt(ONE, 1, 1, train=[A, [[2, 1]]], test=[A]),
+        attempt(ONE, 2, 3, train=[A, [[2, 1]]], test=[C]),
+        attempt(ONE, 3, 1, train=[None, B], test=[B]),
+    ]
+    scores = score_run(made, [ONE], resampling=FEW)
+    (card,) = next(each.cards for each in synthesis_sections(scores, made, [ONE]) if hasattr(each, "cards"))
+    first, second = card.training
+    assert (first.title, second.title) == ("Training pair 1: no grid from run 3, attempt 1", "Training pair 2")
+    assert [picture.lines[0] for picture in first.pictures] == ["input", "expected"]
+    assert [picture.lines for picture in second.pictures[1:]] == [
+        ("expected", "1 x 2"),
+        ("1 cell wrong, 50.0\N{NO-BREAK SPACE}% right", "predicted by run 1, attempt 1; run 2, attempt 3"),
+    ]
+    assert 'class="dot"' in second.pictures[2].svg and second.pictures[2].tone == "bad"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "block", "places", "shares"),
+    [
+        (["wrong"] * 250 + ["api_error"] * 30, 56, (56, 112, 168, 224, 280), (0, 0, 0, 0, 30 / 56)),
+        (["wrong"] * 600 + ["api_error"] * 30, 100, (100, 200, 300, 400, 500, 600, 630), (0, 0, 0, 0, 0, 0, 1)),
+        (["wrong"], 1, (1,), (0,)),
+        ([], 1, (), ()),
+    ],
+)
+def test_rates_along_a_run_reach_to_its_last_attempt(statuses, block, places, shares):
+    found, lines = _rates_along(statuses)
+    assert (found, lines[3].x, lines[3].y) == (block, places, shares)
+
+
+def test_a_last_block_that_is_smaller_is_marked():
+    names = [task(f"t{number}") for number in range(11)]
+    html = report([attempt(each, 1, 1, train=[A, B], test=[A]) for each in names], names)
+    assert "Each point is a block of 2 attempts; the last one is of 1 only." in html
+    assert "Each point is a block of 2 attempts." in report(
+        [attempt(each, 1, 1, train=[A, B], test=[A]) for each in names[:10]], names
+    )
 
 
 def test_a_guess_of_another_shape_is_said_to_be_one():
