@@ -16,6 +16,8 @@ from cluster.shared import Shared
 from cluster.storage import Storage
 
 NO_LIMITS = Limits()
+# The options of our own engines; the others pass theirs on.
+OWN_OPTIONS = {"search": ("depth",), "transformers": ("batch_size", "device", "dtype")}
 Kind = Literal["openai", "vllm", "sglang", "transformers", "search", "journal"]
 
 
@@ -61,6 +63,13 @@ class EngineChoice:
 
         return Chat(self.model, self.chat_template).special_tokens
 
+    def check_options(self) -> None:
+        """Raise EngineUnusable for an option that the engine is known not to have; nothing is started."""
+        from actors.engines.option_values import check_names
+
+        if self.kind in OWN_OPTIONS:
+            check_names(self.options, self.kind, OWN_OPTIONS[self.kind])
+
     async def _engine(self) -> Engine:
         if self.kind == "openai":
             from actors.engines.openai_api import OpenAIEngine
@@ -82,19 +91,17 @@ class EngineChoice:
             return JournalOnlyEngine(self.model, **self.options)
         from actors.engines.option_values import option_values
 
+        self.check_options()
         if self.kind == "search":
             from actors.engines.search.engine import SearchEngine
 
-            try:
-                return SearchEngine(self.model, **option_values(self.options))
-            except TypeError as error:
-                raise EngineUnusable(f"--engine-option: {error}; there is depth") from error
+            return SearchEngine(self.model, **option_values(self.options))
         from actors.engines.transformers_engine import TransformersEngine
 
         try:
             return TransformersEngine(self.model, chat_template=self.chat_template, **option_values(self.options))
         except TypeError as error:
-            raise EngineUnusable(f"--engine-option: {error}; there are batch_size, device and dtype") from error
+            raise EngineUnusable(f"--engine-option: {error}") from error
 
     async def _gate(self) -> Gate:
         gate = Gate(self.limits, self._visit())

@@ -35,14 +35,17 @@ class DatasetError(GristmillError):
 
 
 class DamagedShard(GristmillError):
-    """A shard whose bytes end or break before its last row; `line` is the last whole line that was read."""
+    """A shard whose bytes end or break before its last row; `line` is the last whole line that was read.
 
-    def __init__(self, shard: str, line: int, reason: str, tail: bytes = b"") -> None:
-        super().__init__(shard, line, reason, tail)
-        self.shard, self.line, self.reason, self.tail = shard, line, reason, tail
+    `place` is where it lies: one of several datasets may have another shard of the name.
+    """
+
+    def __init__(self, shard: str, line: int, reason: str, tail: bytes = b"", place: str = "") -> None:
+        super().__init__(shard, line, reason, tail, place)
+        self.shard, self.line, self.reason, self.tail, self.place = shard, line, reason, tail, place
 
     def __str__(self) -> str:
-        return f"shard {self.shard}, after line {self.line}: {self.reason}"
+        return f"shard {self.place or self.shard}, after line {self.line}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,8 @@ def read_chunks(shard: Shard, size: ChunkSize) -> Iterator[RawChunk]:
     if last_end:
         yield RawChunk(index, line, bytes(pending[:last_end]), reader.stored)
     last_line = line - 1 + pending.count(b"\n", 0, last_end)
-    raise DamagedShard(shard.name, last_line, reader.damage, bytes(pending[last_end : last_end + MAX_TAIL_BYTES]))
+    tail = bytes(pending[last_end : last_end + MAX_TAIL_BYTES])
+    raise DamagedShard(shard.name, last_line, reader.damage, tail, shard.url)
 
 
 class _Reader:

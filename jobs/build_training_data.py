@@ -135,8 +135,10 @@ def run_folders(places: Sequence[str], datasets: Sequence[str], endpoint_url: st
 
 def missing_runs(folders: Sequence[RunFolder]) -> dict[str, str]:
     """The repeats that runs were to have and have not finished, for the summary; nothing where all are there."""
-    told = [f"{folder.name}: {', '.join(map(str, folder.missing))}" for folder in folders if folder.missing]
-    return {"missing_runs": "; ".join(told)} if told else {}
+    from pipelines.program_synthesis.run_folder import missing_in_words
+
+    told = [f"of {folder.name} {missing_in_words(folder.missing)}" for folder in folders if folder.missing]
+    return {"not_finished": "; ".join(told)} if told else {}
 
 
 def wanted_tasks(

@@ -47,20 +47,20 @@ def command(runs: tuple[str, ...], **arguments: Any) -> dict[str, Any]:
     import orjson
 
     _check(runs, arguments)
-    scores, left_out = _scored(runs, arguments)
+    scores, configs, left_out = _scored(runs, arguments)
     found: dict[str, Any] = {"verb": "compare-runs", "runs": list(runs)}
     lines: list[str] = []
     if len(scores) == 2:
-        from pipelines.program_synthesis.run_comparison import compare_runs
+        from pipelines.program_synthesis.run_comparison import compare_runs, other_differences
+        from pipelines.program_synthesis.run_folder import missing_in_words
 
         comparison = compare_runs(scores[0], scores[1], *left_out)
         lines += _comparison_lines(comparison, runs)
         missing = {name: list(each.missing) for name, each in zip(_names(runs), scores, strict=True) if each.missing}
-        lines[1:1] = [
-            f"  {name} is not finished: repeats {', '.join(map(str, numbers))} are missing"
-            for name, numbers in missing.items()
-        ]
-        found |= {"verdict": lines[0], "missing_runs": missing, **comparison.to_dict()}
+        lines[1:1] = [f"  {name} is not finished: {missing_in_words(numbers)}" for name, numbers in missing.items()]
+        others = other_differences(configs, scores)
+        lines += ["", f"  the runs also differ in {'; '.join(others)}"] if others else []
+        found |= {"verdict": lines[0], "missing_runs": missing, "other_differences": others, **comparison.to_dict()}
         arguments["difference"] = arguments["difference"] or 100 * abs(comparison.headline.difference.value or 0)
     if arguments["power"]:
         plan, more = _power(scores, arguments)
@@ -89,8 +89,10 @@ def _check(runs: tuple[str, ...], arguments: dict[str, Any]) -> None:
             raise click.UsageError(f"--power without a run needs {options} as well")
 
 
-def _scored(runs: tuple[str, ...], arguments: dict[str, Any]) -> tuple[list[RunScores], tuple[Any, ...]]:
-    """The runs' scores on the tasks that they share, and the tasks that only one of them has."""
+def _scored(
+    runs: tuple[str, ...], arguments: dict[str, Any]
+) -> tuple[list[RunScores], list[dict[str, Any]], tuple[Any, ...]]:
+    """The runs' scores on the tasks that they share, their configurations, and the tasks that only one of them has."""
     from pipelines.program_synthesis.run_comparison import NotComparable, common_tasks
     from pipelines.program_synthesis.run_folder import RunFolder
     from pipelines.program_synthesis.scoring import not_independent, score_run
@@ -122,7 +124,7 @@ def _scored(runs: tuple[str, ...], arguments: dict[str, Any]) -> tuple[list[RunS
                 no_pass_at_k=not_independent(folder.config),
             )
         )
-    return scores, left_out
+    return scores, [folder.config for folder in folders], left_out
 
 
 def _comparison_lines(comparison: RunComparison, runs: tuple[str, ...]) -> list[str]:

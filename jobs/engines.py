@@ -25,6 +25,7 @@ def checked(choice: EngineChoice) -> None:
     if missing:
         extra = _EXTRAS[choice.kind]
         raise EngineUnusable(f"--engine {choice.kind} needs {' and '.join(missing)}: pip install 'gristmill[{extra}]'")
+    choice.check_options()
     if choice.chat_template is not None and not Path(choice.chat_template).is_file():
         raise EngineUnusable(f"--chat-template {choice.chat_template}: no such file")
 

@@ -105,7 +105,9 @@ def written(scores: RunScores) -> tuple[str, str]:
 
 def scores_summary(output: Storage, scores: RunScores) -> dict[str, Any]:
     """What a summary tells of scores: counts, what is missing, where the files are, and the tables."""
-    missing = {"missing_runs": ", ".join(map(str, scores.missing))} if scores.missing else {}
+    from pipelines.program_synthesis.run_folder import missing_in_words
+
+    missing = {"not_finished": missing_in_words(scores.missing)} if scores.missing else {}
     left_out = {"transductive_attempts": "left out"} if scores.exclude_transductive else {}
     without = {"no_pass@k": scores.no_pass_at_k} if scores.no_pass_at_k else {}
     without |= {"without_an_answer": _unanswered(scores)} if scores.no_answer else {}

@@ -154,6 +154,8 @@ def engine_and_model(arguments: Mapping[str, Any]) -> tuple[str, str]:
     engine: str = arguments["engine"] or ("openai" if model else SEARCH)
     if engine != SEARCH and not model:
         raise click.UsageError(f"--engine {engine} needs --model")
+    if engine == SEARCH and model:
+        raise click.UsageError(f"--engine {SEARCH} has no model, and would not ask {model}: leave out one of the two")
     if arguments["base_url"] and engine not in ("openai", "sglang"):
         raise click.UsageError(f"--engine {engine} asks no server; --base-url is for openai and sglang")
     if engine == SEARCH and arguments["images"]:

@@ -109,8 +109,14 @@ def complain(summary: dict[str, Any]) -> None:
     if summary["tasks_on_both_sides"]:
         wrong.append(f"{summary['tasks_on_both_sides']:,} tasks are in two splits")
     if wrong:
-        where = f"see {summary['output']}/_quarantine" if summary["output"] else "--output-dir DIR lists all of them"
-        raise DataDisagrees(f"{' and '.join(wrong)}; {where if summary['quarantined'] else 'see the table'}")
+        raise DataDisagrees(" and ".join(wrong) + _where(summary))
+
+
+def _where(summary: dict[str, Any]) -> str:
+    """Where more is told of what is wrong, if anywhere."""
+    if summary["quarantined"]:
+        return f"; see {summary['output']}/_quarantine" if summary["output"] else "; --output-dir DIR lists all of them"
+    return "; see the table" if summary["tasks_on_both_sides"] else ""
 
 
 if __name__ == "__main__":

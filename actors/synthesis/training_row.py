@@ -132,9 +132,11 @@ def _problems_of_pairs(row: Mapping[str, Any], part: str) -> list[str]:
             if not is_grid(grid) and not (may_fail and grid is None)
         ]
     for number, (answer, right, flag) in enumerate(zip(predictions, outputs, flags, strict=True), 1):
-        if flag is not (answer == right):
-            says = "right" if flag is True else "wrong" if flag is False else "neither"
-            found.append(f"{names[3]} {number} says {says}, and it is {'right' if answer == right else 'wrong'}")
+        if not isinstance(flag, bool):
+            found.append(f"{names[3]} {number} is {repr(flag)[:40]}, not true or false")
+        elif flag is not (answer == right):
+            says, is_so = ("right", "wrong") if flag else ("wrong", "right")
+            found.append(f"{names[3]} {number} says {says}, and it is {is_so}")
     return found
 
 

@@ -7,7 +7,7 @@ too sure of itself. Deterministic for a given seed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -113,6 +113,21 @@ def compare_runs(
         for column, name in enumerate(names)
     )
     return RunComparison(tuple(first.tasks), tuple(only_first), tuple(only_second), differences, RESAMPLING)
+
+
+def other_differences(configs: Sequence[Mapping[str, Any]], scores: Sequence[RunScores]) -> list[str]:
+    """What else sets two runs apart and moves the figures: how attempts were made, and how many were not answered."""
+    names = {"max_attempts": "attempts at a task", "mode": "mode", "stop_when_solved": "stop when solved"}
+    told = [(words, [_plain(config.get(name)) for config in configs]) for name, words in names.items()]
+    unanswered = [f"{100 * each.unanswered / max(each.attempts, 1):.1f} %" for each in scores]
+    told.append(("attempts without an answer", unanswered))
+    return [f"{words}: {first} and {second}" for words, (first, second) in told if first != second]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not known" if value is None else str(value)
 
 
 def sign_flip(moved: FloatArray, resampling: Resampling) -> FloatArray:

@@ -5,7 +5,7 @@ Only finished repeats, `run-<number>.jsonl.zst`, are looked at; what a run at wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,13 @@ class RunFolder:
                 "name the task set that it was run on with --dataset"
             )
         return [known[name] for name in self.config["tasks"]]
+
+
+def missing_in_words(numbers: Sequence[int]) -> str:
+    """`repeat 2 is missing`, `repeats 2, 3 and 5 are missing`."""
+    if len(numbers) == 1:
+        return f"repeat {numbers[0]} is missing"
+    return f"repeats {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} are missing"
 
 
 def _config(storage: Storage) -> dict[str, Any]:

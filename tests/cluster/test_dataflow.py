@@ -339,7 +339,7 @@ def test_damage_stops_the_run_when_everything_else_is_done(tmp_path: Path, ray_s
     paths[1].write_bytes(whole[:-20])
     with pytest.raises(RunFailed) as caught:
         write(ray_session, opened(tmp_path), Upper())
-    assert str(caught.value).startswith("shard train/s001.jsonl.gz, after line ")
+    assert str(caught.value).startswith(f"shard {paths[1]}, after line ")
     assert str(caught.value).endswith(
         "; the other 3 shards are done. Repair the file and run the same command again, or add --skip-damaged to keep "
         "the rows before the damage"

@@ -192,7 +192,7 @@ def test_a_truncated_shard_gives_the_rows_before_and_says_where(tmp_path: Path, 
     assert content.startswith(whole + damage.tail)
     assert b"\n" not in damage.tail
     assert str(damage) == (
-        f"shard {name}, after line {damage.line}: the compressed stream ends early "
+        f"shard {tmp_path / name}, after line {damage.line}: the compressed stream ends early "
         f"({len(stored):,} of {len(stored):,} stored bytes read)"
     )
 
@@ -235,7 +235,7 @@ def test_a_line_without_an_end_is_damage_and_the_rows_before_it_are_kept(
     shard = write(tmp_path / "a.jsonl", rows(50) + b"x" * (2 << 20) + b"\nlast\n")
     chunks, damage = read_until_damage(shard, ChunkSize(4 << 20))
     assert [chunk.payload for chunk in chunks] == [rows(50)]
-    assert str(damage) == "shard a.jsonl, after line 50: no line end within 1 MiB"
+    assert str(damage) == f"shard {tmp_path}/a.jsonl, after line 50: no line end within 1 MiB"
     assert damage.tail == b"x" * 100
 
 
@@ -246,9 +246,9 @@ def test_a_chunk_may_be_larger_than_the_longest_line(tmp_path: Path, monkeypatch
 
 
 def test_damage_travels_between_processes() -> None:
-    damage = DamagedShard("a.jsonl", 3, "why", b"tail")
+    damage = DamagedShard("a.jsonl", 3, "why", b"tail", "data/a.jsonl")
     again = pickle.loads(pickle.dumps(damage))
-    assert (str(again), again.tail) == (str(damage), b"tail")
+    assert (str(again), again.tail) == ("shard data/a.jsonl, after line 3: why", b"tail")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.zst"])

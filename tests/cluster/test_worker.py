@@ -312,7 +312,7 @@ def test_an_item_that_is_committed_is_recalled_with_as_many_reports(
 def test_damage_is_reported_and_the_chunks_before_it_are_staged(tmp_path: Path) -> None:
     shard, step = make(tmp_path, "train/a.jsonl.zst", lines(4000), damage=7)
     reports = list(worker_of(step).work(WorkItem(shard)))
-    assert (reports[-1].damage or "").startswith("shard train/a.jsonl.zst, after line ")
+    assert (reports[-1].damage or "").startswith(f"shard {shard.url}, after line ")
     assert len(step.staged(shard.name)) == sum(report.chunks for report in reports)
 
 

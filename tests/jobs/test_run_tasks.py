@@ -196,6 +196,7 @@ def test_limit_takes_the_first_of_the_subset_and_rows_are_by_id(tasks: str) -> N
     [
         (["--engine", "vllm"], "--engine vllm needs --model"),
         (["--engine", "search", "--base-url", "http://h/v1"], "--base-url is for openai and sglang"),
+        (["--engine", "search", "--model", "gpt-5"], "--engine search has no model, and would not ask gpt-5"),
         (["--max-cost", "1"], "--max-cost is for a server that is asked; --engine search works in"),
         (
             ["--engine", "vllm", "--model", "m", "--max-requests-per-minute", "9"],

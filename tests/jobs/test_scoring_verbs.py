@@ -54,7 +54,7 @@ def test_json_is_what_the_file_holds(runs):
 def test_an_unfinished_run_is_scored_as_far_as_it_is_and_says_so(tmp_path):
     run = write_run(tmp_path / "half", TASKS, [each for each in made(3, 3) if each.run != 2], 4)
     found = call("score-run", run)
-    assert "missing runs: 2, 4" in found.output
+    assert "  not finished: repeats 2 and 4 are missing" in found.output.splitlines()
     assert "runs 2, 4 of 4 are missing" in (run / "report.html").read_text(encoding="utf-8")
 
 
@@ -158,8 +158,21 @@ def test_the_better_run_is_named(runs):
 def test_a_run_that_is_not_finished_is_named_in_a_comparison(runs, tmp_path):
     half = write_run(tmp_path / "half", TASKS, made(3, 1), 3)
     found = call("compare-runs", runs[0], half)
-    assert "  half is not finished: repeats 2, 3 are missing" in found.output.splitlines()
+    assert "  half is not finished: repeats 2 and 3 are missing" in found.output.splitlines()
     assert orjson.loads(call("compare-runs", runs[0], half, "--json").output)["missing_runs"] == {"half": [2, 3]}
+
+
+def test_what_else_differs_is_said_beneath_the_table(tmp_path):
+    lost = [
+        each if each.run == 1 else attempt(TASKS[0], 2, 1 + n, status="api_error") for n, each in enumerate(made(6))
+    ]
+    lost += [attempt(each, 2, 1, train=[A, B], test=[C]) for each in TASKS[1:]]
+    old = write_run(tmp_path / "old", TASKS, made(6), 2, mode="independent", max_attempts=1, stop_when_solved=False)
+    new = write_run(tmp_path / "new", TASKS, lost, 2, mode="refine", max_attempts=16, stop_when_solved=False)
+    said = "attempts at a task: 1 and 16; mode: independent and refine; attempts without an answer: 0.0 % and 34.3 %"
+    assert call("compare-runs", old, new).output.splitlines()[-1] == f"  the runs also differ in {said}"
+    assert "; ".join(orjson.loads(call("compare-runs", old, new, "--json").output)["other_differences"]) == said
+    assert "also differ" not in call("compare-runs", old, old).output
 
 
 def test_runs_that_cannot_be_told_apart_are_said_to_be_so(tmp_path):

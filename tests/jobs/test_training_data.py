@@ -24,7 +24,7 @@ from jobs.build_training_data import command as build
 from jobs.build_training_data import missing_runs, run_folders, wanted_tasks, written_between
 from jobs.export_training_data import command as export
 from jobs.job import TooManyQuarantined
-from jobs.validate_training_data import DataDisagrees
+from jobs.validate_training_data import DataDisagrees, complain
 from jobs.validate_training_data import command as validate
 from tests.actors.synthesis import trusted_execution
 from tests.jobs.synthesis_runs import (
@@ -137,7 +137,7 @@ def test_the_output_is_the_same_however_many_workers_there_are_and_after_a_failu
     manifest = Path(two) / "_run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"repeat_runs": 1', '"repeat_runs": 2'))
     summary = called(build, *asked, "-o", tmp_path / "one", "-p", "1")
-    assert summary["missing_runs"] == "run-b: 2"
+    assert summary["not_finished"] == "of run-b repeat 2 is missing"
     assert summary["quarantined"] == 1
     with pytest.raises(TooManyQuarantined):
         called(build, *asked, "-o", tmp_path / "two", "-p", "3", "--max-quarantined", "0")
@@ -170,7 +170,7 @@ def test_repeats_that_a_run_has_not_finished_are_named(tmp_path):
     one, two = runs(tmp_path)
     manifest = Path(two) / "_run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"repeat_runs": 1', '"repeat_runs": 3'))
-    assert missing_runs(run_folders([one, two], (), None)) == {"missing_runs": "run-b: 2, 3"}
+    assert missing_runs(run_folders([one, two], (), None)) == {"not_finished": "of run-b repeats 2 and 3 are missing"}
 
 
 def test_the_runs_tasks_are_found_under_the_name_that_attempts_have(tmp_path):
@@ -253,6 +253,22 @@ def test_attempts_without_a_run_need_the_name_of_their_data_set(tmp_path):
     (tmp_path / "in" / "a.jsonl").write_text("{}\n")
     result = CliRunner().invoke(build, ["-d", str(tmp_path / "in"), "-o", str(tmp_path / "out")])
     assert result.exit_code == 2 and "--dataset" in result.output
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"rows_in": 0}, "there are no rows"),
+        ({"tasks_on_both_sides": 2}, "2 tasks are in two splits; see the table"),
+        ({"quarantined": 1}, "1 of 9 rows do not agree; --output-dir DIR lists all of them"),
+        ({"quarantined": 1, "output": "/o"}, "1 of 9 rows do not agree; see /o/_quarantine"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_place_that_tells_more(found, said):
+    summary = {"rows_in": 9, "quarantined": 0, "tasks_on_both_sides": 0, "output": None} | found
+    with pytest.raises(DataDisagrees) as caught:
+        complain(summary)
+    assert str(caught.value) == said
 
 
 def test_what_holds_no_rows_cannot_be_exported(tmp_path):

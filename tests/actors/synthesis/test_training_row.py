@@ -85,7 +85,7 @@ GRID = [[1]]
         ({"predicted_test_output": [[[]]]}, "predicted_test_output 1 is no valid grid"),
         ({"test_input": ["1 2"]}, "test_input 1 is no valid grid"),
         ({"correct_train_input": [True, False, True]}, "correct_train_input 2 says wrong, and it is right"),
-        ({"correct_test_input": [1]}, "correct_test_input 1 says neither, and it is right"),
+        ({"correct_test_input": [1]}, "correct_test_input 1 is 1, not true or false"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_row_is_named(changes: dict[str, Any], told: str):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipelines.program_synthesis.run_folder import NoRun, RunFolder
+from pipelines.program_synthesis.run_folder import NoRun, RunFolder, missing_in_words
 from tests.synthesis_attempts import attempt, task, write_run
 
 TASKS = [task("b"), task("a")]
@@ -52,3 +52,9 @@ def test_tasks_that_the_task_set_lacks_are_named(tmp_path):
     with pytest.raises(NoRun, match=r"1 of its tasks are not in .*other\.json \(such as 'b'\)"):
         folder.tasks(str(other))
     assert len(folder.tasks(str(tmp_path / "tasks.json"))) == 2
+
+
+def test_missing_repeats_are_named_in_words():
+    assert missing_in_words((2,)) == "repeat 2 is missing"
+    assert missing_in_words((2, 3)) == "repeats 2 and 3 are missing"
+    assert missing_in_words((2, 3, 5)) == "repeats 2, 3 and 5 are missing"

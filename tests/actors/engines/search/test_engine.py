@@ -193,5 +193,7 @@ def test_it_is_chosen_by_its_kind_and_its_answers_are_journaled(tmp_path: Path) 
 
     first, again = asyncio.run(session("one")), asyncio.run(session("two"))
     assert not first.is_reused and again.is_reused and again.text == first.text
-    with pytest.raises(EngineUnusable, match=r"--engine-option.*there is depth"):
+    with pytest.raises(
+        EngineUnusable, match=r"^--engine-option breadth: --engine search has no such option; there is depth$"
+    ):
         asyncio.run(EngineChoice("search", "search", options={"breadth": 1}).started())
