@@ -239,5 +239,9 @@ def test_tasks_are_filtered_and_ordered_in_a_browser_without_a_script(tmp_path):
         assert shown() == ["three"]
         page.click("label[for=show-solved]")
         assert shown() == ["one"]
+        # An arrow leads from the input to what is expected, and none on to what a program returned instead.
+        pair = page.locator(".card", has_text="three").locator(".pair", has_text="Training pair 2")
+        arrows = "each => each.map(one => getComputedStyle(one, '::before').content)"
+        assert pair.locator(".picture").evaluate_all(arrows) == ["none", '"→"', "none"]
         assert complaints == []
         browser.close()
