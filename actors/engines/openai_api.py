@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from actors.engines.contract import (
 from actors.engines.json_service import AskOtherwise, Foreign, JsonService, Service, Unreadable
 from actors.gate import Gate
 from actors.prices import Prices
+from actors.token_bound import most_tokens
 
 Decoded = TypeVar("Decoded")
 
@@ -37,8 +39,6 @@ _HOSTED = re.compile(r"(.+\.)?openai\.(com|azure\.com)")
 # Names of an answer's length. Reasoning models of the hosted service refuse the old one; many servers know only that.
 OLD_LENGTH, NEW_LENGTH = "max_tokens", "max_completion_tokens"
 _WANTS_NEW_LENGTH = re.compile(rf"\buse\W+{NEW_LENGTH}\b", re.IGNORECASE)
-# Less than a token of the tokenizers in use stands for, over a whole prompt; beyond ASCII, by the extra bytes.
-CHARACTERS_PER_TOKEN, EXTRA_BYTES_PER_TOKEN = 2.5, 1.6
 TOKENS_PER_MESSAGE = 8
 TOKENS_PER_IMAGE = 1600  # more than most models count for a picture of up to a million pixels
 UNBOUNDED_ANSWER = 4096  # tokens; what an answer without --max-new-tokens is taken to use at most
@@ -197,14 +197,11 @@ class OpenAIEngine(Engine):
     def bound(self, request: Request) -> tuple[int, int]:
         """The most that a request can cost (nano-dollars) and use (tokens).
 
-        As providers count it: the prompt and all tokens that the answer may have. An approximation: the prompt's tokens
-        are taken from its length and its pictures; without `max_new_tokens` the longest answer so far stands for the
-        longest.
+        As providers count it: the prompt and all tokens that the answer may have. Of a picture an approximation; without
+        `max_new_tokens` the longest answer so far stands for the longest.
         """
         sampling = request.sampling
-        prompt = sum(_most_tokens(each.content) + TOKENS_PER_IMAGE * len(each.images) for each in request.messages)
-        if request.schema is not None:  # which the provider puts in front of the messages
-            prompt += _most_tokens(encoded(request.schema).decode())
+        prompt = most_prompt_tokens(request)
         answer = sampling.max_new_tokens or self._most_answered or UNBOUNDED_ANSWER
         if self._prices is None:
             return 0, prompt + answer
@@ -245,9 +242,21 @@ def _as_sent(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": [{"type": "text", "text": message.content}, *pictures]}
 
 
-def _most_tokens(text: str) -> int:
-    extra = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
-    return int(len(text) / CHARACTERS_PER_TOKEN + extra / EXTRA_BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
+def most_prompt_tokens(request: Request) -> int:
+    """The most tokens that the messages, their pictures and the schema can have."""
+    found = sum(_most_tokens(each) + TOKENS_PER_IMAGE * len(each.images) for each in request.messages)
+    if request.schema is not None:  # which the provider puts in front of the messages
+        found += _repeated(encoded(request.schema).decode()) + TOKENS_PER_MESSAGE
+    return found
+
+
+def _most_tokens(message: Message) -> int:
+    count = _repeated if message.role == "system" else most_tokens
+    return count(message.content) + TOKENS_PER_MESSAGE
+
+
+# What comes with every request is counted once.
+_repeated = lru_cache(maxsize=64)(most_tokens)
 
 
 def encoded(body: Any) -> bytes:
