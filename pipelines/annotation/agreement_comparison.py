@@ -2,12 +2,13 @@
 
 Both pairs are measured alike, and every figure's difference has an interval of its own. It exists because raw
 agreement alone misleads: when labels pile up in one class, graders match more often by chance, and the rate rises
-while their agreement beyond chance falls. The verdict says so in words.
+while their agreement beyond chance falls. The verdict says so in words, and gives a reason only where its interval
+does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from pipelines.annotation.agreement import (
     pair_statistics,
     replicates,
 )
-from pipelines.annotation.agreement_statistics import Patterns, labelled_by_all
+from pipelines.annotation.agreement_statistics import PairStatistics, Patterns, labelled_by_all
 from pipelines.annotation.grades import Codes, Grades, LabelScale, encode_labels
 from pipelines.annotation.key_join import join_keys
 from pipelines.curation.bootstrap import Estimate, FloatArray, Resampling
@@ -36,6 +37,8 @@ KAPPAS = {
     "cohen_kappa_linear": "linear",
     "cohen_kappa_quadratic": "quadratic",
 }
+# Bootstrapped with the figures, for a reason in the verdict; of labels that are numbers.
+_MISS_DISTANCE = "miss_distance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ def compare(
     shared = int(np.count_nonzero(in_old & in_new))
     before = measure(old, is_ordinal, resampling).pairs[0]
     after = measure(new, is_ordinal, resampling).pairs[0]
-    differences = _differences(labels[in_old | in_new], scale, is_ordinal, shared > 0, before, after, resampling)
+    drawn = _drawn(labels[in_old | in_new], scale, is_ordinal, shared > 0, resampling)
+    differences = _differences(before, after, drawn, resampling)
+    misses = _miss_distance(before, after, drawn, resampling)
     headline = "cohen_kappa_quadratic" if is_ordinal else "cohen_kappa"
     is_misleading = _rises(differences["agreement"]) and any(_falls(differences[name]) for name in KAPPAS)
     outcome = _outcome(differences[headline])
@@ -109,7 +114,7 @@ def compare(
         outcome=outcome,
         is_misleading=is_misleading,
         verdict=(
-            *_direction(before, after, differences),
+            *_direction(before, after, differences, misses),
             _certainty(differences[headline], headline, outcome, resampling.level),
         ),
         resampling=resampling,
@@ -117,16 +122,9 @@ def compare(
 
 
 def _differences(
-    labels: Codes,
-    scale: LabelScale,
-    is_ordinal: bool,
-    is_paired: bool,
-    before: PairAgreement,
-    after: PairAgreement,
-    resampling: Resampling,
+    before: PairAgreement, after: PairAgreement, drawn: Mapping[str, FloatArray], resampling: Resampling
 ) -> dict[str, Estimate]:
     """The differences of all figures; a figure that either pair lacks has none, for the same reason."""
-    drawn = _drawn(labels, scale, is_ordinal, is_paired, resampling)
     found = {}
     for name, earlier in before.figures.items():
         later = after.figures[name]
@@ -136,6 +134,26 @@ def _differences(
             continue
         found[name] = interval_estimate(later.value - earlier.value, drawn[name], resampling, "undefined")
     return found
+
+
+def _miss_distance(
+    before: PairAgreement, after: PairAgreement, drawn: Mapping[str, FloatArray], resampling: Resampling
+) -> Estimate:
+    """The difference in how far labels lie apart where they differ."""
+    was, now = _mean_miss(before), _mean_miss(after)
+    if _MISS_DISTANCE not in drawn or was is None or now is None:
+        return Estimate.undefined("labels without distances, or without a miss")
+    return interval_estimate(now - was, drawn[_MISS_DISTANCE], resampling, "undefined")
+
+
+def _mean_miss(pair: PairAgreement) -> float | None:
+    confusion = np.array(pair.confusion)
+    misses = confusion.sum() - np.trace(confusion)
+    try:
+        values = np.array(pair.labels, dtype=float)
+    except ValueError:
+        return None
+    return float((confusion * np.abs(values[:, None] - values)).sum() / misses) if misses else None
 
 
 def _drawn(
@@ -149,8 +167,8 @@ def _drawn(
     old, new = labelled_by_all(joint.labels[:, :2]), labelled_by_all(joint.labels[:, 2:])
     if not old.any() or not new.any():
         return {}
-    before = pair_statistics(joint.labels[old, :2], scale, is_ordinal)
-    after = pair_statistics(joint.labels[new, 2:], scale, is_ordinal)
+    before = _statistics(joint.labels[old, :2], scale, is_ordinal)
+    after = _statistics(joint.labels[new, 2:], scale, is_ordinal)
     if is_paired:
         together = {name: _difference(before[name], old, after[name], new) for name in before}
         return replicates(together, joint.draws(resampling, "comparison"))
@@ -159,9 +177,24 @@ def _drawn(
     return {name: later[name] - earlier[name] for name in before}
 
 
+def _statistics(labels: Codes, scale: LabelScale, is_ordinal: bool) -> dict[str, Statistic]:
+    statistics = pair_statistics(labels, scale, is_ordinal)
+    if scale.values is not None:
+        statistics[_MISS_DISTANCE] = PairStatistics(labels, len(scale), scale.values).miss_distance
+    return statistics
+
+
 def _difference(before: Statistic, old: Mask, after: Statistic, new: Mask) -> Statistic:
     """The new pair's figure minus the old pair's, each over the patterns that it labelled."""
     return lambda weights: after(weights[:, new]) - before(weights[:, old])
+
+
+def _surely_rises(difference: Estimate) -> bool:
+    return difference.low is not None and difference.low > 0
+
+
+def _surely_falls(difference: Estimate) -> bool:
+    return difference.high is not None and difference.high < 0
 
 
 def _rises(difference: Estimate) -> bool:
@@ -180,7 +213,7 @@ def _outcome(difference: Estimate) -> Outcome:
     return "better" if difference.low > 0 else "worse"
 
 
-def _direction(before: PairAgreement, after: PairAgreement, differences: Figures) -> list[str]:
+def _direction(before: PairAgreement, after: PairAgreement, differences: Figures, misses: Estimate) -> list[str]:
     """What raw agreement and the kappas do, and why, where they part."""
     raw = differences["agreement"]
     if raw.value is None:
@@ -195,26 +228,49 @@ def _direction(before: PairAgreement, after: PairAgreement, differences: Figures
     falling = [name for name, value in defined.items() if value < 0]
     rising = [name for name, value in defined.items() if value > 0]
     if raw.value > 0 and falling:
-        chance = differences["chance_agreement"].value or 0.0
-        why = _piled_up(before, after) if chance > 0 else _further_apart()
-        return [f"{moves}, but kappa falls {_weightings(falling, defined)}: {_named(falling, before, after)}.", why]
+        said = f"{moves}, but kappa falls {_weightings(falling, defined)}: {_named(falling, before, after)}."
+        return [said, *_why_kappa_falls(before, after, differences, misses)]
     if raw.value < 0 and rising:
-        return [
-            f"{moves}, but kappa rises {_weightings(rising, defined)}: {_named(rising, before, after)}.",
-            "Less agreement is to be expected by chance, so that what remains of it says more.",
-        ]
+        said = f"{moves}, but kappa rises {_weightings(rising, defined)}: {_named(rising, before, after)}."
+        return [said, *_why_kappa_rises(before, after, differences, misses)]
     return [f"{moves}; kappa: {_named(list(defined), before, after)}."]
+
+
+def _why_kappa_falls(
+    before: PairAgreement, after: PairAgreement, differences: Figures, misses: Estimate
+) -> Iterator[str]:
+    if _surely_rises(differences["chance_agreement"]):
+        yield _piled_up(before, after)
+        if _falls(differences["cohen_kappa"]):
+            yield "The higher rate is no better agreement."
+    if _surely_rises(misses):
+        yield f"Labels match more often, but where they differ they lie further apart: {_miss_moves(before, after)}."
+
+
+def _why_kappa_rises(
+    before: PairAgreement, after: PairAgreement, differences: Figures, misses: Estimate
+) -> Iterator[str]:
+    if _surely_falls(differences["chance_agreement"]):
+        yield (
+            f"Less agreement is to be expected by chance ({_percent(after, 'chance_agreement')}, "
+            f"{_percent(before, 'chance_agreement')} before), so that what remains of it says more."
+        )
+    if _surely_falls(misses):
+        yield f"Labels match less often, but where they differ they lie nearer: {_miss_moves(before, after)}."
+
+
+def _miss_moves(before: PairAgreement, after: PairAgreement) -> str:
+    return f"{_mean_miss(after):.2f} apart on average ({_mean_miss(before):.2f} before)"
 
 
 def _piled_up(before: PairAgreement, after: PairAgreement) -> str:
     """Which label the chance agreement grew by most: the product of the two graders' shares of it."""
-    rows = [sum(pair.first_labels) for pair in (before, after)]
     shares = [
         {
-            label: (first / total, second / total)
+            label: (first / sum(pair.first_labels), second / sum(pair.second_labels))
             for label, first, second in zip(pair.labels, pair.first_labels, pair.second_labels, strict=True)
         }
-        for pair, total in zip((before, after), rows, strict=True)
+        for pair in (before, after)
     ]
 
     def by_chance(pair: int, label: str) -> float:
@@ -223,15 +279,17 @@ def _piled_up(before: PairAgreement, after: PairAgreement) -> str:
 
     label = max(after.labels, key=lambda each: by_chance(1, each) - by_chance(0, each))
     was, now = (sum(shares[pair].get(label, (0.0, 0.0))) / 2 for pair in (0, 1))
+    # Chance also grows where no label does: when the two graders come to use their labels alike.
+    cause = "The two graders use their labels more alike"
+    if now > was:
+        cause = (
+            f"The labels have piled up in one class: {label!r} is {100 * now:.1f} % of the labels "
+            f"({100 * was:.1f} % before)"
+        )
     return (
-        f"The labels have piled up in one class: {label!r} is {100 * now:.1f} % of the labels ({100 * was:.1f} % before), and two graders "
-        f"with such labels would agree on {_percent(after, 'chance_agreement')} of the rows by chance alone "
-        f"({_percent(before, 'chance_agreement')} before). The higher rate is no better agreement."
+        f"{cause}, and two graders with such labels would agree on {_percent(after, 'chance_agreement')} of the rows "
+        f"by chance alone ({_percent(before, 'chance_agreement')} before)."
     )
-
-
-def _further_apart() -> str:
-    return "Labels match more often, but where they differ they lie further apart than before."
 
 
 def _certainty(difference: Estimate, headline: str, outcome: Outcome, level: float) -> str:

@@ -130,6 +130,10 @@ class PairStatistics:
         """The mean distance of the two labels, in units of the label."""
         return _ratio(weights @ np.abs(self._differences()), weights.sum(axis=1))
 
+    def miss_distance(self, weights: FloatArray) -> FloatArray:
+        """The mean distance of the two labels where they differ, in units of the label."""
+        return _ratio(weights @ np.abs(self._differences()), weights @ (self._first != self._second))
+
     def bias(self, weights: FloatArray) -> FloatArray:
         """The mean of the second label minus the first, in units of the label."""
         return _ratio(weights @ self._differences(), weights.sum(axis=1))

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pipelines.annotation import agreement_statistics
+from pipelines.annotation import agreement_comparison, agreement_statistics
 from pipelines.annotation.agreement import measure
 from pipelines.annotation.agreement_comparison import compare
 from pipelines.annotation.grades import Grades
@@ -57,6 +57,60 @@ def test_the_other_way_round_the_lower_rate_is_the_better_agreement():
     assert not found.is_misleading
     assert found.outcome == "better"
     assert found.verdict[0].startswith("Raw agreement falls from 62.9 % to 57.6 %, but kappa rises on every weighting")
+
+
+def verdict(old, new):
+    """The sentences between what the figures do and how sure it is: the reasons."""
+    found = compare(pair(old), pair(new, prefix="other"), True, QUICK)
+    return found.verdict[0], list(found.verdict[1:-1])
+
+
+# Near misses instead of far ones, with more agreement by chance.
+FAR, NEAR = [[40, 0, 10], [0, 100, 0], [10, 0, 40]], [[25, 9, 1], [9, 122, 9], [1, 9, 15]]
+
+
+def test_a_rate_that_falls_because_misses_are_nearer_says_that_and_nothing_of_chance():
+    said, why = verdict(FAR, NEAR)
+    assert said.startswith("Raw agreement falls from 90.0 % to 81.0 %, but kappa rises on 1 of 3 weightings: quadratic")
+    assert why == [
+        "Labels match less often, but where they differ they lie nearer: 1.05 apart on average (2.00 before)."
+    ]
+
+
+def test_a_rate_that_rises_because_misses_are_further_says_that_and_nothing_of_piles():
+    """The chance agreement rises too, by a hair."""
+    near = [[50, 25, 0, 0], [25, 50, 0, 0], [0, 0, 50, 25], [0, 0, 25, 50]]
+    far = [[52, 0, 0, 23], [0, 55, 24, 0], [0, 23, 52, 0], [24, 0, 0, 49]]
+    said, why = verdict(near, far)
+    assert said.startswith("Raw agreement rises from 66.7 % to 68.9 %, but kappa falls on 2 of 3 weightings")
+    assert why == [
+        "Labels match more often, but where they differ they lie further apart: 2.00 apart on average (1.00 before)."
+    ]
+
+
+def test_less_agreement_by_chance_is_a_reason_where_its_interval_is_below_zero():
+    _, why = verdict(PILED_UP, OLD)
+    assert why[0] == (
+        "Less agreement is to be expected by chance (29.1 %, 50.8 % before), so that what remains of it says more."
+    )
+
+
+def test_no_reason_is_given_where_no_interval_supports_one():
+    less = [[10, 3], [3, 14]]
+    for old, new, word in ((less, [[6, 2], [3, 19]], "falls"), ([[6, 2], [3, 19]], less, "rises")):
+        said, why = verdict(old, new)
+        assert f"but kappa {word}" in said
+        assert why == []
+
+
+def test_chance_that_rises_without_a_larger_class_is_told_as_what_it_is():
+    apart, alike = [[100, 700], [100, 100]], [[250, 250], [250, 250]]
+    old, new = pair(apart), pair(alike, prefix="other")
+    found = compare(old, new, resampling=QUICK)
+    assert found.differences["chance_agreement"].low > 0
+    assert agreement_comparison._piled_up(found.old, found.new).startswith(
+        "The two graders use their labels more alike, and two graders with such labels would agree on "
+    )
 
 
 def test_differences_are_new_minus_old_with_an_interval_around_them():
