@@ -108,7 +108,7 @@ def _short(report: AgreementReport) -> dict[str, Any]:
             for label, counts in zip(pair.labels, pair.confusion, strict=True)
         ]
         if len(pair.labels) <= 12:
-            tables[f"confusion ({pair.second} across)"] = rows
+            tables[f"confusion of {pair.first} and {pair.second} (the second across)"] = rows
     if report.overall:
         tables[f"all {len(report.graders)} datasets, {report.common:,} keys"] = [
             {"figure": name, "value": found.value, "95% from": found.low, "to": found.high}
