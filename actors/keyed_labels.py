@@ -12,7 +12,8 @@ from actors.expressions import Expression
 from cluster.rows import Failure, Rows
 from cluster.stage import Stage, Summarizer
 
-# As it stands in `_meta` of a row that no model graded.
+# As it stands in `_meta` of a grade that no model gave.
+STATIC = "static-analysis"
 _MEASURED = re.compile(rb'"engine"\s*:\s*"static-analysis"')
 SNIPPET = 300  # characters of a key, which often is the whole text, that a report shows
 
@@ -21,13 +22,15 @@ SNIPPET = 300  # characters of a key, which often is the whole text, that a repo
 class KeyedLabels:
     """The rows of a part of a dataset: 128-bit hashes of the keys (16 bytes each), labels, and what to show.
 
-    `measured` is how many of them hold a grade of the static-analysis engine.
+    `measured` is how many of the labels the static-analysis engine gave; `beside` how many rows hold a grade of it while
+    nothing beside the label tells who gave that.
     """
 
     hashes: bytes
     labels: list[str | int | float | bool | None]
     shown: list[str]
     measured: int
+    beside: int
 
 
 class KeyRows(Stage):
@@ -41,11 +44,18 @@ class KeyRows(Stage):
         self.key, self.label = Expression(key_expression), Expression(label_expression)
 
     def process(self, rows: Rows) -> Rows:
-        measured = [_MEASURED.search(line) is not None for line in rows.lines]
+        measured = [self._is_measured(line) for line in rows.lines]
         found = zip(rows.numbers, self.key.values(rows.lines), self.label.values(rows.lines), measured, strict=True)
         return rows.settle([self._row(*each) for each in found])
 
-    def _row(self, number: int, key: object, label: object, is_measured: bool) -> bytes | Failure:
+    def _is_measured(self, line: bytes) -> bool | None:
+        """Whether no model gave the label; None where such a grade is in the row and it cannot be told."""
+        if _MEASURED.search(line) is None:
+            return False
+        engine = None if self.label.path is None else _engine_beside(line, self.label.path)
+        return None if engine is None else engine == STATIC
+
+    def _row(self, number: int, key: object, label: object, is_measured: bool | None) -> bytes | Failure:
         import xxhash
 
         if isinstance(key, Failure):
@@ -59,7 +69,24 @@ class KeyRows(Stage):
         text = key if isinstance(key, str) else msgspec.json.encode(key, order="sorted").decode()
         digest = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
         snippet = text[:SNIPPET].encode("utf-8", "replace").decode()
-        return msgspec.json.encode([digest, label, snippet, number, is_measured])
+        return msgspec.json.encode([digest, label, snippet, number, is_measured if label is not None else False])
+
+
+def _engine_beside(line: bytes, path: tuple[str, ...]) -> str | None:
+    """The engine in the `_meta` that is nearest to the field at `path`, in an object around it."""
+    try:
+        place = msgspec.json.decode(line)
+    except (msgspec.DecodeError, ValueError):
+        return None  # what is wrong with the row is said of its key
+    found = None
+    for key in path:
+        if not isinstance(place, dict):
+            break
+        meta = place.get("_meta")
+        if isinstance(meta, dict) and isinstance(meta.get("engine"), str):
+            found = meta["engine"]
+        place = place.get(key)
+    return found
 
 
 class KeyedRows(Summarizer):
@@ -74,5 +101,6 @@ def keyed_labels(record: bytes, shard: str) -> KeyedLabels:
     rows = msgspec.json.decode(zstandard.ZstdDecompressor().decompress(record))
     hashes = b"".join(bytes.fromhex(digest) for digest, *_ in rows)
     shown = [f"{shard}:{line}: {snippet}" for _, _, snippet, line, _ in rows]
-    measured = sum(is_measured for *_, is_measured in rows)
-    return KeyedLabels(hashes, [label for _, label, *_ in rows], shown, measured)
+    measured = [is_measured for *_, is_measured in rows]
+    labels = [label for _, label, *_ in rows]
+    return KeyedLabels(hashes, labels, shown, measured.count(True), measured.count(None))

@@ -26,7 +26,7 @@ from pipelines.annotation.agreement import (
 )
 from pipelines.annotation.agreement_statistics import PairStatistics, Patterns, labelled_by_all
 from pipelines.annotation.grades import Codes, Grades, LabelScale, encode_labels
-from pipelines.annotation.key_join import join_keys
+from pipelines.annotation.key_join import Coverage, join_keys
 from pipelines.curation.bootstrap import Estimate, FloatArray, Resampling
 
 Mask = npt.NDArray[np.bool_]
@@ -48,10 +48,12 @@ class AgreementComparison:
     `shared_keys` is the number of keys that both pairs rest on: where there are any, they are redrawn together (a
     paired bootstrap), otherwise each pair is redrawn on its own. `outcome` goes by the interval of one kappa, the one
     named by `headline`; `is_misleading` says that raw agreement rises while a kappa falls; `verdict` are sentences.
+    `coverage` is of the graders of both pairs, each once.
     """
 
     old: PairAgreement
     new: PairAgreement
+    coverage: tuple[Coverage, ...]
     is_ordinal: bool
     shared_keys: int
     is_paired: bool
@@ -67,6 +69,7 @@ class AgreementComparison:
         return {
             "old": self.old.to_dict(),
             "new": self.new.to_dict(),
+            "coverage": [asdict(one) for one in self.coverage],
             "is_ordinal": self.is_ordinal,
             "shared_keys": self.shared_keys,
             "is_paired": self.is_paired,
@@ -95,8 +98,8 @@ def compare(
     labels = join_keys(four, codes).labels
     in_old, in_new = labelled_by_all(labels[:, :2]), labelled_by_all(labels[:, 2:])
     shared = int(np.count_nonzero(in_old & in_new))
-    before = measure(old, is_ordinal, resampling).pairs[0]
-    after = measure(new, is_ordinal, resampling).pairs[0]
+    alone = [measure(pair, is_ordinal, resampling) for pair in (old, new)]
+    before, after = (report.pairs[0] for report in alone)
     drawn = _drawn(labels[in_old | in_new], scale, is_ordinal, shared > 0, resampling)
     differences = _differences(before, after, drawn, resampling)
     misses = _miss_distance(before, after, drawn, resampling)
@@ -106,6 +109,7 @@ def compare(
     return AgreementComparison(
         old=before,
         new=after,
+        coverage=tuple(dict.fromkeys(one for report in alone for one in report.coverage)),
         is_ordinal=is_ordinal,
         shared_keys=shared,
         is_paired=shared > 0,

@@ -5,6 +5,7 @@ Keys (16 bytes each), labels and the beginning of every key are held in memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from cluster.ledger import Chunks, Pass
 from pipelines.annotation.agreement import AgreementReport, PairAgreement, measure
 from pipelines.annotation.agreement_comparison import AgreementComparison, compare
 from pipelines.annotation.grades import Grades
+from pipelines.annotation.key_join import Coverage
 from pipelines.report.agreement_report import agreement_comparison_report, agreement_report
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
@@ -38,15 +40,16 @@ def _grades(step: Pass, grader: Grader) -> Grades:
     hashes: list[bytes] = []
     labels: list[Any] = []
     shown: list[str] = []
-    measured = 0
+    measured = beside = 0
     for shard, payload in step.payloads(grader.chunks):
         part = keyed_labels(payload, shard)
         hashes.append(part.hashes)
         labels += part.labels
         shown += part.shown
         measured += part.measured
+        beside += part.beside
     keys = np.frombuffer(b"".join(hashes), dtype=">u8").astype(np.uint64).reshape(-1, 2)
-    return Grades(grader.name, keys, labels, shown, measured)
+    return Grades(grader.name, keys, labels, shown, measured, beside)
 
 
 def agreement(step: Pass, graders: list[Grader], is_ordinal: bool) -> bytes:
@@ -85,9 +88,9 @@ def _figures(pair: PairAgreement) -> list[dict[str, Any]]:
     ]
 
 
-def _short(report: AgreementReport) -> dict[str, Any]:
-    is_any_measured = any(c.measured for c in report.coverage)
-    coverage = [
+def _covered(coverage: Sequence[Coverage]) -> list[dict[str, Any]]:
+    is_any_measured, is_any_beside = any(c.measured for c in coverage), any(c.beside for c in coverage)
+    return [
         {
             "dataset": c.name,
             "rows": c.rows,
@@ -96,10 +99,14 @@ def _short(report: AgreementReport) -> dict[str, Any]:
             "duplicate keys": c.duplicate_keys,
             "contradicting": c.conflicting_keys,
             **({"without a model": c.measured} if is_any_measured else {}),
+            **({"also graded without a model": c.beside} if is_any_beside else {}),
         }
-        for c in report.coverage
+        for c in coverage
     ]
-    tables = {"coverage": coverage}
+
+
+def _short(report: AgreementReport) -> dict[str, Any]:
+    tables = {"coverage": _covered(report.coverage)}
     for pair in report.pairs:
         only = f"{pair.overlap.only_first:,} and {pair.overlap.only_second:,} in one alone"
         tables[f"{pair.first} against {pair.second}: {pair.overlap.common:,} common keys, {only}"] = _figures(pair)
@@ -129,4 +136,5 @@ def _short_comparison(found: AgreementComparison) -> dict[str, Any]:
         }
         for name, difference in found.differences.items()
     ]
-    return {"verdict": " ".join(found.verdict), "tables": {"second pair against the first": rows}}
+    tables = {"coverage": _covered(found.coverage), "second pair against the first": rows}
+    return {"verdict": " ".join(found.verdict), "tables": tables}

@@ -31,7 +31,8 @@ MOST_LABELS = 200
 class Grades:
     """One grader's labels.
 
-    `measured` is how many of the rows were graded by measurement and not by a model. `keys` are texts, or hashes of shape (rows, 2) made by `hash_keys`; `labels` scalars (None: the row has no label),
+    `measured` is how many of the rows were graded by measurement and not by a model, `beside` how many hold such a grade
+    of which nothing tells whether it is the label. `keys` are texts, or hashes of shape (rows, 2) made by `hash_keys`; `labels` scalars (None: the row has no label),
     or an array of numbers. `rows`, if given, is what to show of each row that graders disagree on. All are aligned.
     Raises `ValueError` if they are not.
     """
@@ -41,6 +42,7 @@ class Grades:
     labels: Sequence[Any] | npt.NDArray[Any]
     rows: Sequence[Any] | None = None
     measured: int = 0
+    beside: int = 0
 
     def __post_init__(self) -> None:
         lengths = [len(self.keys), len(self.labels), *([] if self.rows is None else [len(self.rows)])]

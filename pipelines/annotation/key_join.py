@@ -35,6 +35,7 @@ class Coverage:
     conflicting_keys: int
     duplicate_examples: tuple[str, ...]
     measured: int = 0  # rows that were graded by measurement and not by a model
+    beside: int = 0  # rows that hold such a grade, of which nothing tells whether it is the label
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def join_keys(grades: Sequence[Grades], codes: Sequence[Codes]) -> Joined:
                 conflicting_keys=int(np.count_nonzero(conflicting & cells)),
                 duplicate_examples=tuple(each.key_text(int(place)) for place in examples),
                 measured=each.measured,
+                beside=each.beside,
             )
         )
     return Joined(matrix, first, tuple(coverage))

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.annotation.agreement import AgreementReport, Figures, PairAgreement, band
 from pipelines.annotation.agreement_comparison import AgreementComparison
 from pipelines.annotation.disagreements import Disagreement
+from pipelines.annotation.key_join import Coverage
 from pipelines.curation.bootstrap import Estimate
 from pipelines.report.document import (
     Bars,
@@ -86,7 +87,7 @@ def agreement_sections(report: AgreementReport) -> Iterator[Section]:
     if report.overall:
         yield _overall(report)
     yield _pair_table(report.pairs[0]) if len(report.pairs) == 1 else _pairs_table(report.pairs)
-    yield coverage_table(report)
+    yield _coverage_table(report.coverage, report.pairs)
     yield _labels(report)
     if len(report.labels) <= _MOST_LABELS:
         yield _grids(report.pairs)
@@ -100,13 +101,18 @@ def _in_short(report: AgreementReport) -> Verdict:
     pairs = [pair for pair in report.pairs if pair.figures["agreement"].value is not None]
     if not pairs:
         reason = report.pairs[0].figures["agreement"].reason or "nothing to compare"
-        return Verdict("In short", f"Nothing could be compared: {reason}.", tuple(_warnings(report)), "bad")
+        return Verdict("In short", f"Nothing could be compared: {reason}.", tuple(_warnings(report.coverage)), "bad")
     worst = min(pairs, key=lambda pair: _or_last(pair.figures["cohen_kappa"].value))
     headline = f"{worst.first} and {worst.second} {agreement_in_words(worst)}."
     if len(report.pairs) > 1:
         headline = f"Of {len(report.pairs)} pairs the least agreed: {headline}"
     named = worst.bands.get("cohen_kappa")
-    paragraphs = (*_kappa_in_words(worst), *_bias_in_words(worst), *_piled_in_words(report), *_warnings(report))
+    paragraphs = (
+        *_kappa_in_words(worst),
+        *_bias_in_words(worst),
+        *_piled_in_words(report),
+        *_warnings(report.coverage),
+    )
     return Verdict("In short", headline, paragraphs, _TONES[named] if named else "neutral")
 
 
@@ -154,15 +160,17 @@ def _piled_in_words(report: AgreementReport) -> Iterator[str]:
             )
 
 
-def _warnings(report: AgreementReport) -> Iterator[str]:
-    for one in report.coverage:
+def _warnings(coverage: Sequence[Coverage]) -> Iterator[str]:
+    for one in coverage:
         if one.measured:
-            which = (
-                "The rows" if one.measured == one.rows else f"{count_text(one.measured)} of {plural(one.rows, 'row')}"
-            )
             yield (
-                f"{which} of {one.name} hold grades of the static-analysis engine: they measure the form of a text by "
-                "rules, and no model has read it."
+                f"{_how_many(one.measured, one)} hold grades of the static-analysis engine: they measure the form of a "
+                "text by rules, and no model has read it."
+            )
+        if one.beside:
+            yield (
+                f"{_how_many(one.beside, one)} also hold a grade of the static-analysis engine; nothing beside the label "
+                "tells who gave that."
             )
         if one.duplicate_keys:
             left = f", {count_text(one.conflicting_keys)} of them with labels that contradict each other and left out"
@@ -170,6 +178,11 @@ def _warnings(report: AgreementReport) -> Iterator[str]:
                 f"{one.name} has {plural(one.duplicate_keys, 'key')} more than once"
                 f"{left if one.conflicting_keys else ''} (such as {', '.join(one.duplicate_examples)})."
             )
+
+
+def _how_many(rows: int, one: Coverage) -> str:
+    which = "The rows" if rows == one.rows else f"{count_text(rows)} of {plural(one.rows, 'row')}"
+    return f"{which} of {one.name}"
 
 
 def _overall(report: AgreementReport) -> Table:
@@ -221,7 +234,7 @@ def _ruled(name: str, estimate: Estimate) -> Cell:
     return estimate if name in _UNSCALED else Ruled(estimate, (0.0, 1.0))
 
 
-def coverage_table(report: AgreementReport) -> Table:
+def _coverage_table(coverage: Sequence[Coverage], pairs: Sequence[PairAgreement]) -> Table:
     """What each grader labelled, and what is left to compare."""
     labels = ("Rows", "Without a label", "Keys", "Keys repeated", "Rows repeated", "Keys that contradict themselves")
     rows: list[tuple[Cell, ...]] = [
@@ -234,13 +247,13 @@ def coverage_table(report: AgreementReport) -> Table:
             one.duplicate_rows,
             one.conflicting_keys,
         )
-        for one in report.coverage
+        for one in coverage
     ]
     notes = [
         f"{pair.first} and {pair.second}: {count_text(pair.overlap.common)} in common, "
         f"{count_text(pair.overlap.only_first)} only in {pair.first}, {count_text(pair.overlap.only_second)} only in "
         f"{pair.second}."
-        for pair in report.pairs
+        for pair in pairs
     ]
     return Table(
         "Coverage",
@@ -338,6 +351,7 @@ def agreement_comparison_report(
     sections: list[Section] = [
         _verdict(comparison),
         _difference_table(comparison),
+        _coverage_table(comparison.coverage, (old, new)),
         _labels_of_pairs(pairs),
         _grids_of_pairs(pairs),
     ]
@@ -359,7 +373,7 @@ def _verdict(comparison: AgreementComparison) -> Verdict:
     if comparison.is_misleading and tone != "bad":
         tone = "warning"
     headline, *others = comparison.verdict
-    return Verdict("In short", headline, tuple(others), tone)
+    return Verdict("In short", headline, (*others, *_warnings(comparison.coverage)), tone)
 
 
 def _difference_table(comparison: AgreementComparison) -> Table:

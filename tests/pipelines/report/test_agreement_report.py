@@ -70,6 +70,33 @@ def test_grades_that_no_model_gave_are_labelled_as_what_they_are():
         assert told is None or told in html
 
 
+def test_grades_beside_the_label_are_told_as_that():
+    first, second = graders(COUNTS)
+    html = agreement_report(measure((replace(first, beside=7), second), is_ordinal=True, resampling=FEW))
+    assert "7 of 2,000 rows of old also hold a grade of the static-analysis engine" in html
+    assert "no model has read it" not in html
+
+
+def test_a_comparison_tells_of_coverage_repeated_keys_and_who_graded():
+    first, second = graders(COUNTS)
+    measured = replace(second, name="rules", measured=2000)
+    repeated = Grades("new", [*first.keys, "doc-0", "doc-1"], [*first.labels, 5, first.labels[1]])
+    comparison = compare((first, second), (repeated, measured), True, FEW)
+    html = agreement_comparison_report(comparison)
+    assert "The rows of rules hold grades of the static-analysis engine" in html
+    assert "new has 2 keys more than once, 1 of them with labels that contradict each other and left out" in html
+    assert "new and rules: 1,999 in common, 0 only in new, 1 only in rules." in html
+    kept = {one["name"]: one for one in comparison.to_dict()["coverage"]}
+    assert list(kept) == ["old", "human", "new", "rules"]
+    assert kept["rules"]["measured"] == 2000 and kept["new"]["conflicting_keys"] == 1
+
+
+def test_a_grader_of_both_pairs_is_covered_once():
+    first, second = graders(COUNTS)
+    comparison = compare((first, second), (first, replace(second, name="other")), True, FEW)
+    assert [one.name for one in comparison.coverage] == ["old", "human", "other"]
+
+
 def test_labels_piled_up_in_one_class_are_pointed_out():
     report = measure(graders([[1, 1, 1], [1, 90, 1], [1, 1, 1]]), is_ordinal=True, resampling=FEW)
     assert "agreement says little and κ says more" in agreement_report(report)
