@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from actors.engines.contract import Request
+from actors.engines.openai_api import encoded, most_prompt_tokens
 from actors.journal import Journal, request_key
 from actors.questions import Questions
 from cluster.rows import Failure, Rows
@@ -43,16 +46,26 @@ class CountTokens:
 class EstimateRows(Stage):
     """Counts `questions`, those `in the journal`, and the `prompt tokens` of the others; the rows stay as they are.
 
-    `identity` is that of the engine that would answer. A row without a question is quarantined, as it would be.
+    Tokens are counted about, by `tokens`, and `at most`, as requests are bounded where they are sent. `identity` is that
+    of the engine that would answer, `sends_schema` says that it puts the schema in front of a prompt. A row without a
+    question is quarantined, as it would be.
     """
 
     def __init__(
-        self, questions: Questions, identity: Mapping[str, Any], journal: Storage | None, tokens: CountTokens
+        self,
+        questions: Questions,
+        identity: Mapping[str, Any],
+        journal: Storage | None,
+        tokens: CountTokens,
+        sends_schema: bool = True,
     ) -> None:
         self.questions, self.identity, self.journal, self.tokens = questions, identity, journal, tokens
+        self.sends_schema = sends_schema
 
     def setup(self) -> None:
         self._count = self.tokens.counter()
+        schema = self.questions.prompt.schema if self.sends_schema else None
+        self._of_schema = 0 if schema is None else self._count(encoded(schema).decode())
         self._journal = None if self.journal is None else Journal.open(self.journal, "estimate")
 
     def process(self, rows: Rows) -> Rows:
@@ -70,7 +83,9 @@ class EstimateRows(Stage):
             rows.count("in the journal")
             return
         tokens = sum(self._count(message.content) + TOKENS_AROUND_A_MESSAGE for message in request.messages)
-        rows.count("prompt tokens", tokens)
+        rows.count("prompt tokens", tokens + self._of_schema)
+        sent = request if self.sends_schema else msgspec.structs.replace(request, schema=None)
+        rows.count("prompt tokens at most", most_prompt_tokens(sent))
 
 
 class Nothing(Summarizer):

@@ -22,11 +22,11 @@ def estimate(arguments: Mapping[str, Any], question: Asked, inputs: Sequence[str
     identity = {"engine": "openai", "model": arguments["model_name"]}
     tokens, method = _counting(arguments, question)
     with ledger_place(None, options) as folder, Job("annotate-dataset", {}, inputs, folder, options) as job:
-        stage = EstimateRows(question.questions, identity, journal, tokens)
+        sends_schema = arguments["engine"] == "openai"  # others have it beside the prompt, or not at all
+        stage = EstimateRows(question.questions, identity, journal, tokens, sends_schema)
         job.scan("estimate", [stage], Nothing(), counts=True, sources=question.sources(job.shards))
-        counts = {
-            name: int(job.tally.counters.pop(name, 0)) for name in ("questions", "in the journal", "prompt tokens")
-        }
+        counted = ("questions", "in the journal", "prompt tokens", "prompt tokens at most")
+        counts = {name: int(job.tally.counters.pop(name, 0)) for name in counted}
         found = {
             "dry_run": True,
             "questions": counts["questions"],
@@ -34,6 +34,7 @@ def estimate(arguments: Mapping[str, Any], question: Asked, inputs: Sequence[str
             "to_be_asked": counts["questions"] - counts["in the journal"],
             "prompt_tokens": counts["prompt tokens"],
             "tokens_counted": method,
+            "prompt_tokens_at_most": counts["prompt tokens at most"],
         }
         found |= money(arguments, found, question.prices) | least_time(arguments, found)
         if repairs := arguments["max_repairs"]:
@@ -45,5 +46,4 @@ def _counting(arguments: Mapping[str, Any], question: Asked) -> tuple[CountToken
     if question.questions.tokenizer is not None:
         return CountTokens(question.questions.tokenizer), f"with {arguments['tokenizer']}"
     tokens, method = token_counting(arguments["model_name"])
-    hint = " (give --tokenizer for the true number)" if method.startswith("roughly") else ""
-    return tokens, method + hint
+    return tokens, f"{method}; exactly with --tokenizer FILE" if method.startswith("roughly") else method

@@ -25,33 +25,42 @@ def token_counting(model: str, characters_per_token: float = CHARACTERS_PER_TOKE
             pass
         else:
             return CountTokens(tiktoken_model=model), f"with tiktoken's {name}"
+        way = f"tiktoken is installed and has no encoding of {model} here"
+    else:
+        way = "exactly with tiktoken installed, where it knows the model"
     share = {2.0: "half", 4.0: "a quarter"}.get(characters_per_token, f"1/{characters_per_token:g}")
-    return CountTokens(characters_per_token=characters_per_token), f"roughly, as {share} of the characters"
+    return CountTokens(characters_per_token=characters_per_token), f"roughly, as {share} of the characters; {way}"
 
 
 def money(arguments: Mapping[str, Any], found: Mapping[str, Any], prices: Prices | None) -> dict[str, Any]:
-    """Between no answer at all and every answer as long as it may be; `found` has `prompt_tokens` and `to_be_asked`."""
+    """Between no answer at all and every answer as long as it may be.
+
+    `found` has `to_be_asked`, `prompt_tokens`, by which the prompts cost about so much, and `prompt_tokens_at_most`.
+    """
     if prices is None:
         return {"cost": f"unknown: no price of {arguments['model_name']!r}; give --prices FILE"}
     price = prices.dearest(arguments["service_tier"])
-    prompts = 1000 * price.input * found["prompt_tokens"] / NANO
-    told: dict[str, Any] = {"prices": f"{prices.model}, table {prices.version}", "cost_of_the_prompts_usd": prompts}
+    about, at_most = (1000 * price.input * found[name] / NANO for name in ("prompt_tokens", "prompt_tokens_at_most"))
+    told: dict[str, Any] = {
+        "prices": f"{prices.model}, table {prices.version}",
+        "cost_of_the_prompts_about_usd": about,
+    }
     most = arguments["max_new_tokens"]
     if most is None:
         return told | {"cost_at_most_usd": None, "why": "give --max-new-tokens, which bounds the answers"}
     answers = found["to_be_asked"] * most
     return told | {
         "answered_tokens_at_most": answers,
-        "cost_at_most_usd": prompts + 1000 * price.output * answers / NANO,
+        "cost_at_most_usd": at_most + 1000 * price.output * answers / NANO,
     }
 
 
 def least_time(arguments: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The limits' share of the time, which nobody can beat."""
+    """The limits' share of the time, which nobody can beat: they hold for the most that a request can use."""
     minutes = []
     if arguments["max_requests_per_minute"]:
         minutes.append(found["to_be_asked"] / arguments["max_requests_per_minute"])
     if arguments["max_tokens_per_minute"]:
-        tokens = found["prompt_tokens"] + found["to_be_asked"] * (arguments["max_new_tokens"] or 0)
+        tokens = found["prompt_tokens_at_most"] + found["to_be_asked"] * (arguments["max_new_tokens"] or 0)
         minutes.append(tokens / arguments["max_tokens_per_minute"])
     return {"minutes_at_least": round(max(minutes), 1)} if minutes else {}

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from actors.engines.contract import Request
+from actors.engines.openai_api import most_prompt_tokens
 from actors.estimator import TOKENS_AROUND_A_MESSAGE
 from actors.synthesis.prompt import TaskPrompt
 from jobs.asking_estimate import least_time, money, token_counting
@@ -23,11 +25,9 @@ def estimate(arguments: Mapping[str, Any], order: Order, output: str, options: R
     tokens, method = token_counting(order.choice.model, CHARACTERS_PER_TOKEN)
     counter = tokens.counter()
     prompt = TaskPrompt.load(order.solving.mode)
-    each = sum(
-        counter(message.content) + TOKENS_AROUND_A_MESSAGE
-        for task in order.tasks
-        for message in prompt.messages(task, False)
-    )
+    asked = [prompt.messages(task, False) for task in order.tasks]
+    each = sum(counter(message.content) + TOKENS_AROUND_A_MESSAGE for messages in asked for message in messages)
+    most = sum(most_prompt_tokens(Request(tuple(messages))) for messages in asked)
     found: dict[str, Any] = {
         "dry_run": True,
         "verb": "run-tasks",
@@ -37,6 +37,7 @@ def estimate(arguments: Mapping[str, Any], order: Order, output: str, options: R
         "to_be_asked": order.planned,
         "prompt_tokens": each * order.runs * order.attempts,
         "tokens_counted": method,
+        "prompt_tokens_at_most": most * order.runs * order.attempts,
     }
     if order.solving.in_series:
         found["note"] = "attempts in series stop early, and later prompts are longer: counted as if all were the first"
