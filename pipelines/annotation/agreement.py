@@ -151,7 +151,9 @@ def _measure_pair(
     patterns = Patterns.of(labels)
     confusion = np.zeros((len(scale), len(scale)), dtype=np.int64)
     confusion[patterns.labels[:, 0], patterns.labels[:, 1]] = patterns.counts
-    figures = pair_figures(patterns, scale, is_ordinal, resampling)
+    missing = [said for place in pair if (said := joined.coverage[place].missing)]
+    undefined = f"no row in common, since {'; '.join(missing)}" if missing else undefined_reason(patterns)
+    figures = pair_figures(patterns, scale, is_ordinal, resampling, undefined)
     disagreements = widest_disagreements(grades, joined, pair, scale, is_ordinal, resampling.seed, SHOWN_DISAGREEMENTS)
     return PairAgreement(
         first=grades[pair[0]].name,
@@ -191,11 +193,11 @@ def pair_statistics(labels: Codes, scale: LabelScale, is_ordinal: bool) -> dict[
 
 
 def pair_figures(
-    patterns: Patterns, scale: LabelScale, is_ordinal: bool, resampling: Resampling
+    patterns: Patterns, scale: LabelScale, is_ordinal: bool, resampling: Resampling, undefined: str
 ) -> dict[str, Estimate]:
-    """Every figure of two graders with its interval."""
+    """Every figure of two graders with its interval; `undefined` is the reason given where one has no value."""
     statistics = pair_statistics(patterns.labels, scale, is_ordinal)
-    figures = estimate_all(statistics, patterns, resampling, undefined_reason(patterns))
+    figures = estimate_all(statistics, patterns, resampling, undefined)
     if scale.values is None:
         reason = "labels that are no numbers have no distances"
         figures |= {f"cohen_kappa_{distances}": Estimate.undefined(reason) for distances in ("linear", "quadratic")}

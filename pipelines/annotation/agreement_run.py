@@ -107,7 +107,8 @@ def _covered(coverage: Sequence[Coverage]) -> list[dict[str, Any]]:
 
 def _short(report: AgreementReport) -> dict[str, Any]:
     tables = {"coverage": _covered(report.coverage)}
-    for pair in report.pairs:
+    compared = [pair for pair in report.pairs if pair.overlap.common]
+    for pair in compared:
         only = f"{pair.overlap.only_first:,} and {pair.overlap.only_second:,} in one alone"
         tables[f"{pair.first} against {pair.second}: {pair.overlap.common:,} common keys, {only}"] = _figures(pair)
         rows = [
@@ -116,12 +117,14 @@ def _short(report: AgreementReport) -> dict[str, Any]:
         ]
         if len(pair.labels) <= 12:
             tables[f"confusion of {pair.first} and {pair.second} (the second across)"] = rows
-    if report.overall:
+    if report.overall and compared:
         tables[f"all {len(report.graders)} datasets, {report.common:,} keys"] = [
             {"figure": name, "value": found.value, "95% from": found.low, "to": found.high}
             for name, found in report.overall.items()
         ]
-    return {"common_keys": report.common, "tables": tables}
+    reasons = dict.fromkeys(pair.figures["agreement"].reason for pair in report.pairs if pair not in compared)
+    told = {"not_compared": "; ".join(filter(None, reasons))} if reasons else {}
+    return {"common_keys": report.common, **told, "tables": tables}
 
 
 def _short_comparison(found: AgreementComparison) -> dict[str, Any]:
@@ -136,5 +139,7 @@ def _short_comparison(found: AgreementComparison) -> dict[str, Any]:
         }
         for name, difference in found.differences.items()
     ]
-    tables = {"coverage": _covered(found.coverage), "second pair against the first": rows}
+    tables = {"coverage": _covered(found.coverage)}
+    if found.old.overlap.common and found.new.overlap.common:
+        tables["second pair against the first"] = rows
     return {"verdict": " ".join(found.verdict), "tables": tables}

@@ -37,6 +37,16 @@ class Coverage:
     measured: int = 0  # rows that were graded by measurement and not by a model
     beside: int = 0  # rows that hold such a grade, of which nothing tells whether it is the label
 
+    @property
+    def missing(self) -> str | None:
+        """Why nothing of this grader can be compared, if so: most likely an expression with a typing error."""
+        if not self.rows:
+            return f"no row of {self.name} has a key: look at --key-expression, and at what is in quarantine"
+        if self.unlabelled < self.rows:
+            return None
+        all_rows = f"all {self.rows:,} rows of {self.name} have" if self.rows > 1 else f"the row of {self.name} has"
+        return f"{all_rows} no label: look at --label-expression"
+
 
 @dataclass(frozen=True, slots=True)
 class Overlap:

@@ -66,6 +66,7 @@ _MOST_GRIDS = 6
 _MOST_COLUMNS = 4
 _SHORT = ("agreement", "cohen_kappa", "cohen_kappa_quadratic", "krippendorff_alpha_ordinal", "gwet_ac1", "bias")
 _MOST_LABELS = 40
+_SHOWN_OF_A_KEY = 60  # characters
 
 
 def agreement_report(
@@ -84,13 +85,16 @@ def agreement_report(
 def agreement_sections(report: AgreementReport) -> Iterator[Section]:
     """The sections of the report in their order."""
     yield _in_short(report)
-    if report.overall:
+    compared = [pair for pair in report.pairs if pair.overlap.common]
+    if report.overall and compared:
         yield _overall(report)
-    yield _pair_table(report.pairs[0]) if len(report.pairs) == 1 else _pairs_table(report.pairs)
+    if compared:
+        yield _pair_table(report.pairs[0]) if len(report.pairs) == 1 else _pairs_table(report.pairs)
     yield _coverage_table(report.coverage, report.pairs)
-    yield _labels(report)
-    if len(report.labels) <= _MOST_LABELS:
-        yield _grids(report.pairs)
+    if report.labels:
+        yield _labels(report)
+    if compared and len(report.labels) <= _MOST_LABELS:
+        yield _grids(compared)
     for pair in report.pairs:
         if pair.disagreements:
             yield _disagreements(pair, alone=len(report.pairs) == 1)
@@ -101,7 +105,9 @@ def _in_short(report: AgreementReport) -> Verdict:
     pairs = [pair for pair in report.pairs if pair.figures["agreement"].value is not None]
     if not pairs:
         reason = report.pairs[0].figures["agreement"].reason or "nothing to compare"
-        return Verdict("In short", f"Nothing could be compared: {reason}.", tuple(_warnings(report.coverage)), "bad")
+        return Verdict(
+            "In short", f"Nothing could be compared: {reason}.", tuple(_warnings(report.coverage, True)), "bad"
+        )
     worst = min(pairs, key=lambda pair: _or_last(pair.figures["cohen_kappa"].value))
     headline = f"{worst.first} and {worst.second} {agreement_in_words(worst)}."
     if len(report.pairs) > 1:
@@ -160,8 +166,11 @@ def _piled_in_words(report: AgreementReport) -> Iterator[str]:
             )
 
 
-def _warnings(coverage: Sequence[Coverage]) -> Iterator[str]:
+def _warnings(coverage: Sequence[Coverage], is_headline: bool = False) -> Iterator[str]:
+    """What stands in the way of comparing; `is_headline` says that what is missing has been told already."""
     for one in coverage:
+        if one.missing and not is_headline:
+            yield f"Nothing of {one.name} could be compared: {one.missing}."
         if one.measured:
             yield (
                 f"{_how_many(one.measured, one)} hold grades of the static-analysis engine: they measure the form of a "
@@ -176,8 +185,14 @@ def _warnings(coverage: Sequence[Coverage]) -> Iterator[str]:
             left = f", {count_text(one.conflicting_keys)} of them with labels that contradict each other and left out"
             yield (
                 f"{one.name} has {plural(one.duplicate_keys, 'key')} more than once"
-                f"{left if one.conflicting_keys else ''} (such as {', '.join(one.duplicate_examples)})."
+                f"{left if one.conflicting_keys else ''} (such as {_cut(one.duplicate_examples[0])})."
             )
+
+
+def _cut(key: str) -> str:
+    """A key on one line; often it is a whole text."""
+    line = " ".join(key.split())
+    return line if len(line) <= _SHOWN_OF_A_KEY else f"{line[:_SHOWN_OF_A_KEY]}…"
 
 
 def _how_many(rows: int, one: Coverage) -> str:
@@ -348,13 +363,13 @@ def agreement_comparison_report(
     """The report as HTML on two pairs of graders side by side, with the differences and the verdict in words."""
     old, new = comparison.old, comparison.new
     pairs = (("Old pair", old), ("New pair", new))
-    sections: list[Section] = [
-        _verdict(comparison),
-        _difference_table(comparison),
-        _coverage_table(comparison.coverage, (old, new)),
-        _labels_of_pairs(pairs),
-        _grids_of_pairs(pairs),
-    ]
+    compared = [(name, pair) for name, pair in pairs if pair.overlap.common]
+    sections: list[Section] = [_verdict(comparison)]
+    if len(compared) == len(pairs):
+        sections.append(_difference_table(comparison))
+    sections.append(_coverage_table(comparison.coverage, (old, new)))
+    if compared:
+        sections += [_labels_of_pairs(compared), _grids_of_pairs(compared)]
     if new.disagreements:
         lead = "Rows on which the two graders of the new pair are furthest apart."
         examples = tuple(_example(new, one) for one in new.disagreements)
@@ -373,7 +388,9 @@ def _verdict(comparison: AgreementComparison) -> Verdict:
     if comparison.is_misleading and tone != "bad":
         tone = "warning"
     headline, *others = comparison.verdict
-    return Verdict("In short", headline, (*others, *_warnings(comparison.coverage)), tone)
+    return Verdict(
+        "In short", headline, (*others, *_warnings(comparison.coverage, comparison.outcome == "undefined")), tone
+    )
 
 
 def _difference_table(comparison: AgreementComparison) -> Table:
