@@ -493,7 +493,7 @@ def test_a_server_that_fails_for_long_costs_no_row(server: Server) -> None:
 def test_the_last_rows_fail_by_themselves_and_the_run_goes_on(server: Server) -> None:
     """A second run has only those rows left that the server breaks at: it ends, with them in quarantine."""
     server.configure(faults={"error_500": 0.5, "hang": 0.5})
-    found = asked(server.url, [f"{number}" for number in range(FEW)], timeout=0.3, patience=1.0)
+    found = asked(server.url, [f"{number}" for number in range(FEW)], timeout=1.0, patience=3.0)
     assert {type(each) for each in found} == {RequestFailed}
     assert {each.category for each in found} == {Category.SERVER_ERROR, Category.TIMEOUT}
 
