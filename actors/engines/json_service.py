@@ -52,10 +52,6 @@ class Unreadable(Exception):
     """An answer with status 200 that is not what the protocol says; worth another try."""
 
 
-class AskOtherwise(Exception):
-    """The request is refused for how it was put, and `is_amendable` says that it can be put in another way."""
-
-
 class Foreign(Unreadable):
     """A whole answer with status 200, of something that speaks another protocol: no model was asked, nor is paid."""
 
@@ -106,6 +102,14 @@ class Service:
         return self
 
 
+class _Otherwise(Exception):
+    """The request is refused for how it was put, and can be put in another way."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+
 class _Again(Exception):
     """Worth another try; `pause` is what the server asks for, in seconds. Not `reached`: there is nobody to ask."""
 
@@ -116,7 +120,7 @@ class _Again(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """Whether the service takes anything at all, while attempts are under way that can still show it."""
+    """Whether the service takes anything at all, while requests are under way that can still show it."""
 
     message: str
     awaited: set[object]
@@ -176,21 +180,27 @@ class JsonService:
         cost: Callable[[Answer], int],
         bound: int,
         tokens: int,
-        is_amendable: Callable[[bytes], bool] | None = None,
+        amended: Callable[[bytes], bytes | None] | None = None,
     ) -> tuple[Answer, float]:
         """Ask, and ask again. Returns what `read` makes of the body, and the seconds that the answer took.
 
         `read` raises Unreadable for what it cannot read; `cost` prices what it returns. `bound` and `tokens` are the
-        most that one attempt can cost and use. Raises RequestFailed, EngineUnusable, BudgetSpent, and AskOtherwise
-        where `is_amendable` says so of the body of a 400.
+        most that one attempt can cost and use. `amended` gives another body for the same request, if what a 400 says
+        asks for one. Raises RequestFailed, EngineUnusable, BudgetSpent.
         """
+        this = object()
 
         async def attempt() -> tuple[Answer, float]:
-            try:
-                return await self._attempt(path, body, read, cost, bound, tokens, is_amendable)
-            except RequestFailed:
-                await self._settled()
-                raise
+            nonlocal body
+            while True:
+                try:
+                    return await self._attempt(this, path, body, read, cost, bound, tokens, amended)
+                except _Otherwise as otherwise:
+                    body = otherwise.body
+                except RequestFailed:
+                    self._ended(this)
+                    await self._settled()
+                    raise
 
         self._waiting += 1
         try:
@@ -199,6 +209,7 @@ class JsonService:
             return await self._retried(attempt, error)
         finally:
             self._waiting -= 1
+            self._ended(this)
 
     async def get(self, path: str) -> Any:
         """One GET, parsed. Raises EngineUnusable where it fails."""
@@ -220,20 +231,20 @@ class JsonService:
 
     async def _attempt(
         self,
+        this: object,
         path: str,
         body: bytes,
         read: Callable[[bytes], Answer],
         cost: Callable[[Answer], int],
         bound: int,
         tokens: int,
-        is_amendable: Callable[[bytes], bool] | None,
+        amended: Callable[[bytes], bytes | None] | None,
     ) -> tuple[Answer, float]:
         import aiohttp
 
         self._check()
         await self.gate.enter(bound, tokens)
         is_answered, spent = False, 0
-        this = object()
         self._under_way.add(this)
         began = time.monotonic()
         try:
@@ -245,8 +256,8 @@ class JsonService:
                 content = await response.read()
             if response.status != 200:
                 spent = 0
-                if response.status == 400 and is_amendable is not None and is_amendable(content):
-                    raise AskOtherwise
+                if response.status == 400 and amended is not None and (other := amended(content)) is not None:
+                    raise _Otherwise(other)
                 raise self._refusal(response.status, response.headers, content)
             answer = _read(read, content, response.content_type)
             is_answered, spent = True, cost(answer)
@@ -255,6 +266,7 @@ class JsonService:
             spent = 0
             raise self._failing(_Again(Category.SERVER_ERROR, self._plain(error), reached=False)) from error
         except TimeoutError as error:  # aiohttp's are TimeoutErrors too
+            self._ended(this)  # a doubt waits for it no longer than for one answer
             raise self._failing(_Again(Category.TIMEOUT, f"no answer within {self.service.timeout:g} s")) from error
         except Foreign as error:
             spent = 0
@@ -265,7 +277,6 @@ class JsonService:
             if spent and not is_answered:
                 self.gate.count(LOST, spent)
             self.gate.leave(bound, spent, is_answered=is_answered)
-            self._ended(this)
         self.gate.count("answered")
         return answer, time.monotonic() - began
 
@@ -299,7 +310,7 @@ class JsonService:
         if self._answers:
             self._silent_since = None
             return RequestFailed(Category.REJECTED, detail)
-        message = f"{self.service.name} refused the first {HOPELESS_AFTER} requests, all of them: {detail}"
+        message = f"{self.service.name} refused the first {HOPELESS_AFTER} requests, and answered no other: {detail}"
         return self._rejected(detail, message, HOPELESS_AFTER)
 
     def _misdirected(self, path: str, what: str, content: bytes) -> Exception:
@@ -345,17 +356,17 @@ class JsonService:
             self._doubt = _Doubt(message, set(self._under_way), asyncio.Event())
         return RequestFailed(Category.REJECTED, detail)
 
-    def _ended(self, attempt: object) -> None:
-        """An attempt is over. Where it was the last that could settle the doubt, the service takes nothing."""
-        self._under_way.discard(attempt)
+    def _ended(self, request: object) -> None:
+        """A request is over. Where it was the last that could settle the doubt, the service takes nothing."""
+        self._under_way.discard(request)
         if self._doubt is not None:
-            self._doubt.awaited.discard(attempt)
+            self._doubt.awaited.discard(request)
             if not self._doubt.awaited:
                 self._break(self._doubt.message)
                 self._doubt.settled.set()
 
     async def _settled(self) -> None:
-        """Wait until it is known whether a refused request is the only one: the service's fault costs no row."""
+        """Wait, where there is a doubt, until it is known whose fault a refused request is: not the row's, perhaps."""
         if self._doubt is not None:
             await self._doubt.settled.wait()
             self._check()

@@ -26,7 +26,7 @@ from actors.engines.contract import (
     RequestFailed,
     Usage,
 )
-from actors.engines.json_service import AskOtherwise, Foreign, JsonService, Service, Unreadable
+from actors.engines.json_service import Foreign, JsonService, Service, Unreadable
 from actors.gate import Gate
 from actors.prices import Prices
 from actors.token_bound import most_tokens
@@ -149,12 +149,16 @@ class OpenAIEngine(Engine):
             # The tier that answered, which may be another than was asked for.
             return self._prices.of(answer.service_tier or tier).cost(answer.usage.plain())
 
-        amend = _wants_new_length if self._length_field == OLD_LENGTH else None
-        try:
-            answer, latency = await self._service.post("/chat/completions", body, _read, cost, bound, tokens, amend)
-        except AskOtherwise:  # once for each request that was put with the old name
-            self._length_field = NEW_LENGTH
-            return await self.generate(request)
+        put_with = self._length_field
+
+        def amended(refusal: bytes) -> bytes | None:
+            nonlocal put_with
+            if put_with == NEW_LENGTH or not _wants_new_length(refusal):
+                return None
+            put_with = self._length_field = NEW_LENGTH
+            return self.body(request)
+
+        answer, latency = await self._service.post("/chat/completions", body, _read, cost, bound, tokens, amended)
         return self._completion(answer, latency, cost(answer) if self._prices and answer.usage else None)
 
     def _completion(self, answer: _Answer, latency: float, cost: int | None) -> Completion:

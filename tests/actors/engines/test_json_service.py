@@ -492,10 +492,11 @@ def test_a_server_that_fails_for_long_costs_no_row(server: Server) -> None:
 
 def test_the_last_rows_fail_by_themselves_and_the_run_goes_on(server: Server) -> None:
     """A second run has only those rows left that the server breaks at: it ends, with them in quarantine."""
-    server.configure(faults={"error_500": 0.5, "hang": 0.5})
-    found = asked(server.url, [f"{number}" for number in range(FEW)], timeout=1.0, patience=3.0)
+    server.configure(fault_script={"breaks": ["error_500", "*"], "hangs": ["hang", "*"]})
+    texts = [f"{'breaks' if number % 2 else 'hangs'} {number}" for number in range(FEW)]
+    found = asked(server.url, texts, timeout=1.0, patience=3.0)
     assert {type(each) for each in found} == {RequestFailed}
-    assert {each.category for each in found} == {Category.SERVER_ERROR, Category.TIMEOUT}
+    assert [each.category for each in found] == [Category.TIMEOUT, Category.SERVER_ERROR] * (FEW // 2)
 
 
 def test_many_rows_without_any_answer_are_the_services_fault(server: Server) -> None:
@@ -552,7 +553,37 @@ def test_what_was_under_way_and_fails_as_well_ends_the_doubt(server: Server) -> 
     found = asked(server.url, texts, timeout=1.0)
     ends = Counter(type(each) for each in found)
     assert ends == {RequestFailed: json_service.HOPELESS_AFTER - 1, EngineUnusable: 45 - 19}
-    assert "refused the first 20 requests, all of them" in str(found[0])
+    assert "refused the first 20 requests, and answered no other" in str(found[0])
+
+
+class Particular(Rude):
+    """A server that refuses long texts at once, and has something against the first short ones a little later."""
+
+    def __init__(self, refusal: str, status: int) -> None:
+        super().__init__(200, choice_of("hi"))
+        self.refusal, self.refused, self.left = refusal, status, 30
+
+    def reply(self, sent: bytes) -> tuple[int, str, float]:
+        if b"long" in sent:
+            return 400, '{"error": {"message": "too long", "code": "context_length_exceeded"}}', 0.0
+        self.left -= 1
+        if self.left >= 0:
+            return self.refused, self.refusal, 0.2
+        return 200, self.body, 0.0
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [(400, '{"error": {"code": "unsupported_parameter", "param": "max_tokens"}}'), (503, '{"error": "loading"}')],
+)
+def test_a_request_that_has_to_be_asked_again_may_still_be_answered(status: int, refusal: str) -> None:
+    async def work() -> None:
+        async with Particular(refusal, status) as particular, engine_at(particular.url, Limits(60)) as (engine, _, _):
+            texts = [f"long {n}" if n % 2 else f"short {n}" for n in range(60)]
+            found = await asyncio.gather(*(outcome(engine.generate(question(text))) for text in texts))
+            assert [type(each) for each in found] == [RequestFailed if n % 2 else Completion for n in range(60)]
+
+    run(work())
 
 
 def test_rejections_after_an_answer_stop_nothing(server: Server) -> None:
