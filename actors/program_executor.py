@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,9 +126,11 @@ class ProgramExecutor:
                 break
             if call is not None and call.answer.set_running_or_notify_cancel():
                 call.answer.set_exception(ExecutorClosed(CLOSED))
-        for keeper in self._keepers:
+        for _ in self._threads:
             self._calls.put(None)
-            keeper.interrupt()
+        for keeper in self._keepers:
+            with suppress(Exception):  # its thread drops it in any case, and the next one has to be ended too
+                keeper.interrupt()
         for thread in self._threads:
             thread.join(60)
 
@@ -267,8 +270,8 @@ class Executors:
     ) -> Execution:
         """Execute a program in whichever sandbox is free (see `actors.sandboxes.contract`).
 
-        A program whose executor dies under it is tried again, five times in all; then its outcomes are "sandbox_failure". Raises
-        SandboxUnusable where no sandbox can be started, PoolLost where no executor comes back.
+        A program whose executor dies under it is tried again, five times in all; then its outcomes are
+        "sandbox_failure". Raises SandboxUnusable where no sandbox can be started, PoolLost where no executor comes back.
         """
         reason = ""
         for _ in range(TRIES):

@@ -20,7 +20,7 @@ _BEGINNING = 15  # of a word: where letters follow something else, or a capital 
 _SPACE_ALONE, _SPACE_MORE = 20, 2  # a space that belongs to nothing behind it; each further one of several
 _SPACES = 1  # token, for several spaces in a row
 _LONG, _LONG_COSTS = 16, 4  # letters without a gap, and what they cost on top in tokens
-_TYPOGRAPHIC = 2  # tokens less for dashes and curly quotes than for the symbols beside them
+_TYPOGRAPHIC = 1  # token less for dashes and curly quotes than for the symbols beside them
 _RARELY_USED = b"jkqvwxz"
 
 # The kinds of bytes and their costs. Beyond ASCII a character costs what its first byte does.

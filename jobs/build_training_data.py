@@ -84,12 +84,14 @@ def command(**arguments: Any) -> Any:
     options = RunOptions.taken_from(arguments)
     sandbox, limits = sandbox_choice(arguments)
     folders = run_folders(arguments["input_dirs"], arguments["datasets"], options.endpoint_url)
-    tasks = wanted_tasks(folders, arguments["datasets"], arguments["subset"], options.endpoint_url)
+    are_runs = len(folders) == len(arguments["input_dirs"])
+    tasks = wanted_tasks(folders, arguments["datasets"], arguments["subset"], options.endpoint_url, are_runs)
     choice = Choice(arguments["max_per_task"], arguments["balance"], arguments["validation_split"], arguments["seed"])
     config = {
         **{name: arguments[name] for name in ("models", "subset", "form", "max_per_task", "balance")},
         **{name: arguments[name] for name in ("validation_split", "keep_transductive", "seed")},
         "datasets": list(tasks.datasets),
+        "tasks": tasks.digest(),  # another directory may hold others by these names
         "since": _iso(arguments["since"]),
         "until": _iso(arguments["until"]),
         **limits_config(limits, sandbox.packages),
@@ -142,9 +144,13 @@ def missing_runs(folders: Sequence[RunFolder]) -> dict[str, str]:
 
 
 def wanted_tasks(
-    folders: Sequence[RunFolder], datasets: Sequence[str], subset: str | None, endpoint_url: str | None
+    folders: Sequence[RunFolder],
+    datasets: Sequence[str],
+    subset: str | None,
+    endpoint_url: str | None,
+    are_runs: bool = True,
 ) -> KnownTasks:
-    """The tasks of the data sets named, else of those that the runs were made on."""
+    """The tasks of the data sets named, else of those that the runs were made on. `are_runs`: there is nothing else."""
     from actors.synthesis.known_tasks import KnownTasks
     from pipelines.program_synthesis.subsets import choose
     from pipelines.program_synthesis.task_sets import PUBLISHED, load_tasks
@@ -157,7 +163,7 @@ def wanted_tasks(
         chosen = (*tasks.training, *tasks.evaluation) if subset is None else choose(tasks, subset, endpoint_url)
         # A single data set that was named may lie elsewhere by now than when the runs were made on it. The published
         # ones share ids and are not the same.
-        is_moved = len(datasets) == len(theirs) == 1 and not {tasks.name, *theirs} <= PUBLISHED.keys()
+        is_moved = are_runs and len(datasets) == len(theirs) == 1 and not {tasks.name, *theirs} <= PUBLISHED.keys()
         sets[theirs[0] if is_moved else tasks.name] = list({task.id: task for task in chosen}.values())
     return KnownTasks.of(sets)
 
@@ -175,7 +181,7 @@ def no_rows(
     left_out = {name: count for name, count in tally.counters.items() if name.startswith("left out: ")}
     if tally.rows_out or not left_out:
         return {}
-    most = max(left_out, key=lambda name: left_out[name])
+    most = max(sorted(left_out), key=lambda name: left_out[name])  # they stand in the order of arrival
     told = f"{left_out[most]:,} of {tally.rows_in:,} attempts were {most}"
     if most.endswith("another model"):
         theirs = sorted({folder.config["model"] for folder in folders if "model" in folder.config})

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from textwrap import shorten
@@ -218,7 +218,9 @@ class Job:
             return
         from jobs.looking import first_quarantined
 
-        reasons = Counter(row["reason"] for row in first_quarantined(self.output, REASONS_LOOKED_AT))
+        reasons: Counter[str] = Counter()
+        with suppress(GristmillError):  # a run does not fail for the sake of a warning
+            reasons.update(row["reason"] for row in first_quarantined(self.output, REASONS_LOOKED_AT))
         named = "".join(
             f", most often for: {shorten(reason, REASON_SHOWN, placeholder=' …')}"
             for reason, _ in reasons.most_common(1)

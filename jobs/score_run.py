@@ -78,7 +78,8 @@ def write_scores(
 ) -> RunScores:
     """Score attempts at `tasks`, all that were asked for, and write the scores and the report (see `written`).
 
-    `config` is the run's; `runs` are the finished repeats, by default those that have attempts. Equal attempts give equal files.
+    `config` is the run's; `runs` are the finished repeats, by default those that have attempts. Equal attempts give
+    equal files.
     """
     from pipelines.program_synthesis.scoring import not_independent, score_run, without_response
     from pipelines.report.synthesis_report import synthesis_report

@@ -15,8 +15,9 @@ import orjson
 
 from cluster.errors import Halt
 
-# Levels of lists and objects in an input. Python writes and reads somewhat more, by what else is on its stack.
-DEEPEST_INPUT = 900
+# Levels of lists and objects in an input. Pickle, by which inputs reach an executor, takes somewhat more, by what else is
+# on the stack.
+DEEPEST_INPUT = 400
 
 Status = Literal[
     "ok",

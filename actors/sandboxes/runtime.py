@@ -94,7 +94,10 @@ def _modules(package: Distribution) -> list[str]:
     else:
         files = [path for path in package.files or () if path.suffix in (".py", ".so")]
         found = list(dict.fromkeys(path.parts[0].partition(".")[0] for path in files))
-    return [name for name in found if name.isidentifier() and not name.startswith("_")]
+    modules = [name for name in found if name.isidentifier() and name[0] != "_" and name not in PARTS_LEFT_OUT]
+    if not modules:
+        raise SandboxUnusable(f"{package.metadata['Name']} does not say which modules it brings: install it by pip")
+    return modules
 
 
 def _folder() -> Path:

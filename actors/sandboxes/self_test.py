@@ -48,7 +48,9 @@ def prove(sandbox: WarmSandbox) -> None:
     except SandboxBroken as error:
         raise SandboxUnusable(f"{sandbox.name} breaks while it is tested: {error}") from error
     except OSError as error:
-        raise SandboxUnusable(f"the test of {sandbox.name} needs a folder for temporary files: {error}") from error
+        raise SandboxUnusable(
+            f"{sandbox.name} cannot be tested ({error}): that takes a folder for temporary files, and a port of 127.0.0.1"
+        ) from error
     if ended.status != "timeout":
         raise SandboxUnusable(f"{sandbox.name} does not isolate: an endless program ended with {ended.status}")
 

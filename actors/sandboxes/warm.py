@@ -84,7 +84,7 @@ class WarmSandbox:
             found = _outcomes(reply, len(rest), limits)
             used.add(reply, len(found))
             outcomes += found
-            printed += reply.printed[:room]
+            printed += reply.printed
             if reply.how == wire.TIMEOUT and used.more_than(limits):
                 outcomes += found[-1:] * (len(inputs) - len(outcomes))
         return Execution(tuple(outcomes), printed.decode("utf-8", "replace"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import orjson
 import xxhash
 
@@ -30,6 +31,10 @@ class KnownTasks:
         pairs = [(name, task) for name, tasks in sets.items() for task in tasks]
         numbers = {(name, task.id): number for number, (name, task) in enumerate(pairs)}
         return cls(tuple(task for _, task in pairs), numbers, tuple(sets))
+
+    def digest(self) -> str:
+        """Of all tasks with all that is in them."""
+        return xxhash.xxh3_128_hexdigest(msgspec.json.encode(self.tasks))
 
     def number(self, dataset: str, task_id: str) -> int | None:
         """A task's number, None for one that is not among them. Attempts that name no data set mean the only one."""

@@ -32,9 +32,9 @@ class Grades:
     """One grader's labels.
 
     `measured` is how many of the rows were graded by measurement and not by a model, `beside` how many hold such a grade
-    of which nothing tells whether it is the label. `keys` are texts, or hashes of shape (rows, 2) made by `hash_keys`; `labels` scalars (None: the row has no label),
-    or an array of numbers. `rows`, if given, is what to show of each row that graders disagree on. All are aligned.
-    Raises `ValueError` if they are not.
+    of which nothing tells whether it is the label. `keys` are texts, or hashes of shape (rows, 2) made by `hash_keys`;
+    `labels` scalars (None: the row has no label), or an array of numbers. `rows`, if given, is what to show of each row
+    that graders disagree on. All are aligned. Raises `ValueError` if they are not.
     """
 
     name: str

@@ -64,7 +64,8 @@ def find_data(place: str, endpoint_url: str | None = None) -> DataFiles:
 
 
 def _split_of(place: str) -> SplitOf:
-    """Which split a file in that place belongs to: by a folder that is called so and nothing else, or by its own name.
+    """Which split a file in that place belongs to: by a folder in it that is called so and nothing else, by its own name,
+    or else by the name of the place.
 
     Rows lie in folders that are called as the runs they come from, and these as what they were made on, such as
     `arc-agi-1_shortest_training_30_search`: a word in there is no split.
@@ -76,15 +77,15 @@ def _split_of(place: str) -> SplitOf:
         stem = file.partition(".")[0]
         numbered = _FILE_OF_SPLIT.fullmatch(stem)
         exact = (*folders, stem, numbered[1] if numbered else "")
-        return next((SPLIT_WORDS[part] for part in exact if part in SPLIT_WORDS), own) or split_word(file)
+        return next((SPLIT_WORDS[part] for part in exact if part in SPLIT_WORDS), None) or split_word(file) or own
 
     return told
 
 
 def _folders(place: str) -> Iterator[str]:
-    """The place and what it lies in: a run's output is DIR, and its rows are in DIR/train/…."""
+    """The place and what it lies in: a run's output is DIR, and its rows are in DIR/train/RUN/…."""
     folder = open_storage(place).url.rstrip("/")
-    for _ in range(3):
+    for _ in range(4):
         yield folder
         folder = folder.rpartition("/")[0]
         if not folder or folder.endswith("/"):

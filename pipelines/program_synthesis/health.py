@@ -1,10 +1,11 @@
 """How a run of tasks is doing while it is under way: rates of the last attempts, and a warning when they drift.
 
-A sandbox that breaks slowly looks like a model that gets worse. So every hundred attempts, and at the end what is left of
-them, are compared with the first hundred, for each of three rates: programs that fail among those that ran, time-outs
-among those that ran, and services that do not answer among all attempts. The test is Fisher's exact one (1935), two-sided; its level ALARM is for the
-whole run, divided by the number of tests that the run will see (Bonferroni), so that looking often does not make alarms.
-Attempts at one task are alike, which the test does not know: the level is strict for that reason.
+A sandbox that breaks slowly looks like a model that gets worse. So every hundred attempts, and at the end what is left
+of them, are compared with the first hundred, for each of three rates: programs that fail among those that ran, time-outs
+among those that ran, and services that do not answer among all attempts. The test is Fisher's exact one (1935),
+two-sided; its level ALARM is for the whole run, divided by the number of tests that the run will see (Bonferroni), so
+that looking often does not make alarms. Attempts at one task are alike, which the test does not know: the level is
+strict for that reason.
 
 It knows no clock and no output: it is given notices, in the order in which they come, and gives back what to say.
 """

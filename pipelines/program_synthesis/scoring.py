@@ -58,9 +58,10 @@ def score_run(
     """Score the attempts of finished repeats over all `tasks` that were asked for.
 
     `runs` are the finished repeats, each of which has attempts at every task (by default those that have attempts at
-    all), `missing` those that were asked for and are not finished. `no_pass_at_k` says why the attempts are no independent draws (see `not_independent`); then there are
-    no figures `pass_at_<k>`. Raises Unscorable for an attempt at another task, one that is there twice, one that contradicts the
-    expected outputs, a finished repeat that lacks a task, and where there is nothing to score.
+    all), `missing` those that were asked for and are not finished. `no_pass_at_k` says why the attempts are no
+    independent draws (see `not_independent`); then there are no figures `pass_at_<k>`. Raises Unscorable for an attempt
+    at another task, one that is there twice, one that contradicts the expected outputs, a finished repeat that lacks a
+    task, and where there is nothing to score.
     """
     found = _by_task(attempts, {task.id: task for task in tasks})
     present = sorted(runs if runs is not None else {run for run, _ in found})

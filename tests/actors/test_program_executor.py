@@ -249,6 +249,37 @@ def test_calls_that_are_given_up_take_nothing_from_others_nor_from_the_end(execu
     assert health(executor).programs == 3
 
 
+def test_one_that_cannot_be_closed_keeps_no_other_from_it(executor_of: Any) -> None:
+    both = threading.Barrier(3)
+    go = threading.Event()
+
+    def slow(program: str, value: Any) -> Outcome:
+        both.wait(30)
+        assert go.wait(30)
+        return returned(value)
+
+    class CloseFails(ScriptedSandbox):
+        def close(self) -> None:
+            was_open, self.is_open = self.is_open, False
+            go.set()
+            if was_open:
+                raise RuntimeError("close failed")
+
+    class Choice(ScriptedChoice):
+        def start(self) -> Any:
+            return started.pop()
+
+    made = [CloseFails(slow), CloseFails(slow)]
+    started = list(made)
+    executor = executor_of(Choice(slow), sandboxes=2)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(executor.run, "", "transform", [n]) for n in (1, 2)]
+        both.wait(30)
+        executor.close()
+        assert [sandbox.is_open for sandbox in made] == [False, False]
+        assert [call.result(30).outcomes for call in calls] == [(returned(1),), (returned(2),)]
+
+
 def test_a_sandbox_that_cannot_even_be_closed_is_replaced_all_the_same(executor_of: Any) -> None:
     class CloseFails(ScriptedSandbox):
         def close(self) -> None:

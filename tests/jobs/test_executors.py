@@ -99,7 +99,7 @@ def test_the_outcomes_come_as_json_with_status_0_where_all_is_well(tmp_path: Pat
     [
         ("{}", "inputs.json holds no list of inputs but one dict: put it in brackets"),
         ("[1,", "inputs.json is not JSON: "),
-        ("[" * 100_000, "inputs.json is nested more than 900 levels deep"),
+        ("[" * 100_000, "inputs.json is nested more than 400 levels deep"),
         ("[NaN]", "inputs.json is not JSON: it has no NaN"),
         (None, "inputs.json cannot be read: No such file or directory"),
     ],

@@ -19,9 +19,10 @@ from click.testing import CliRunner
 
 from actors.synthesis.training_row import row_of
 from cluster.errors import GristmillError
+from cluster.ledger import Tally
 from cluster.shards import ChunkSize, encode, shards_of
 from jobs.build_training_data import command as build
-from jobs.build_training_data import missing_runs, run_folders, wanted_tasks, written_between
+from jobs.build_training_data import missing_runs, no_rows, run_folders, wanted_tasks, written_between
 from jobs.export_training_data import command as export
 from jobs.job import TooManyQuarantined
 from jobs.validate_training_data import DataDisagrees, complain
@@ -188,9 +189,29 @@ def test_the_runs_tasks_are_found_under_the_name_that_attempts_have(tmp_path):
     # These share ids with the others, and are other tasks.
     assert wanted_tasks(folders, ["arc-agi-2"], None, None).datasets == ("arc-agi-2",)
     assert wanted_tasks(folders, [str(tmp_path / "moved")], None, None).datasets == ("arc-agi-1",)
+    # Attempts that are in no run's directory say what they are on, and may say just that.
+    beside = wanted_tasks(folders, [str(tmp_path / "moved")], None, None, are_runs=False)
+    assert beside.datasets == (str(tmp_path / "moved"),)
     # Of several data sets each is what it is called.
     several = wanted_tasks(folders, [str(tmp_path / "moved"), "arc-agi-2"], None, None)
     assert several.datasets == (str(tmp_path / "moved"), "arc-agi-2")
+
+
+def test_other_tasks_of_the_same_names_are_another_configuration(tmp_path):
+    folders = run_folders(runs(tmp_path), (), None)
+    same = write_tasks(tmp_path / "same", [*EASY, *HARD])
+    other = write_tasks(tmp_path / "other", HARD)
+    found = [wanted_tasks(folders, [place], None, None) for place in (str(tmp_path / "tasks"), same, other)]
+    assert found[0].datasets == found[1].datasets == found[2].datasets
+    assert found[1].digest() != found[2].digest()
+
+
+def test_the_reason_for_no_rows_does_not_hang_on_their_order():
+    names = ["left out: no program", "left out: another task", "left out: another model"]
+    told = [
+        no_rows(Tally(rows_in=6, counters=dict.fromkeys(order, 2)), [], ["d"], ["m"]) for order in (names, names[::-1])
+    ]
+    assert told[0] == told[1]
 
 
 @pytest.mark.ray

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
 from actors.sandboxes import bubblewrap
 from actors.sandboxes.choice import SandboxChoice
 from actors.sandboxes.contract import SandboxUnusable
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    forget = bubblewrap.is_allowed.cache_clear
+    forget()
+    yield
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -36,13 +45,10 @@ def test_where_there_is_none_that_is_said_with_the_way_out(monkeypatch: pytest.M
 
 
 def test_a_bubblewrap_that_ends_with_an_error_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    bubblewrap.is_allowed.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
     assert not bubblewrap.is_allowed()
-    bubblewrap.is_allowed.cache_clear()
 
 
 @pytest.mark.component
 def test_a_bubblewrap_that_works_is_allowed(bubblewrap_works: None) -> None:
-    bubblewrap.is_allowed.cache_clear()
     assert bubblewrap.is_allowed()

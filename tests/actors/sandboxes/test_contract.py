@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import cloudpickle
 import msgspec
 import orjson
 import pytest
 
+from actors.sandboxes import fork_server as wire
 from actors.sandboxes.contract import DEEPEST_INPUT, Execution, Outcome, is_too_deep, returned
 
 
@@ -44,6 +47,9 @@ def nested(levels: int) -> Any:
 
 
 def test_inputs_have_a_depth_that_every_reader_takes() -> None:
+    deepest = nested(DEEPEST_INPUT)
+    assert cloudpickle.loads(cloudpickle.dumps(("program", [deepest]))) == ("program", [deepest])
+    assert wire.DECODE(json.dumps({"inputs": [deepest]}), 0)[0] == {"inputs": [deepest]}
     assert not is_too_deep(nested(DEEPEST_INPUT))
     assert is_too_deep(nested(DEEPEST_INPUT + 1))
     assert not is_too_deep([nested(3)] * 100)

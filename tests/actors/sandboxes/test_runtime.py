@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import PackagePath
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -123,6 +126,14 @@ def test_a_tree_that_a_process_uses_stays_whatever_the_clock_says(
 )
 def test_programs_import_a_package_by_the_name_of_its_module(package: str, modules: list[str]) -> None:
     assert runtime.modules((package,)) == modules
+
+
+@pytest.mark.parametrize("files", [None, [], [PackagePath("_only/__init__.py"), PackagePath("tests/__init__.py")]])
+def test_a_package_that_does_not_say_what_it_brings_is_refused(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = SimpleNamespace(files=files, metadata={"Name": "odd"}, read_text=lambda name: None)
+    monkeypatch.setattr(runtime, "_distribution", lambda name: package)
+    with pytest.raises(SandboxUnusable, match="odd does not say which modules it brings"):
+        runtime.modules(("odd",))
 
 
 def test_two_makers_at_once_both_get_the_whole_tree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

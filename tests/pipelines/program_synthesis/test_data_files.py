@@ -57,10 +57,10 @@ def test_a_table_is_read_by_rows_and_a_shard_by_lines(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("part", ["", "train", "train/a.jsonl", "train/*.jsonl"])
+@pytest.mark.parametrize("part", ["", "train", "train/demo", "train/demo/a.jsonl", "train/demo/*.jsonl"])
 def test_what_a_build_has_not_finished_is_refused(tmp_path, part):
-    (tmp_path / "rows" / "train").mkdir(parents=True)
-    (tmp_path / "rows" / "train" / "a.jsonl").write_bytes(b'{"code":"x"}\n')
+    (tmp_path / "rows" / "train" / "demo").mkdir(parents=True)
+    (tmp_path / "rows" / "train" / "demo" / "a.jsonl").write_bytes(b'{"code":"x"}\n')
     (tmp_path / "rows" / "_run").mkdir()
     (tmp_path / "rows" / "_run" / "manifest.json").write_text('{"verb": "build-training-data"}')
     with pytest.raises(NotFinished, match="rows is not finished: run build-training-data with the same options again"):
@@ -99,7 +99,8 @@ def test_words_in_the_names_of_runs_are_no_splits(tmp_path):
         ("valid", "data/train-00000-of-00004.parquet", "train"),
         ("rows", "Test.jsonl.zst", "test"),
         ("rows", "rows-valid.jsonl", "valid"),
-        ("train", "rows-valid.jsonl", "train"),
+        ("training", "rows-valid.jsonl", "valid"),  # a folder may be called after what is done with it
+        ("training", "rows.jsonl", "train"),
         ("rows", "a_training_b/rows-test.jsonl", "test"),
         ("rows", "a_training_b/run-1.jsonl", None),
     ],
