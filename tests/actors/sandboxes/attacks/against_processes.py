@@ -2,6 +2,30 @@
 
 from tests.actors.sandboxes.attacks.attack import attack, attempts
 
+# Attacks of the list, and once more without the filter, which keeps programs from having children at all.
+DAEMON = """
+import os, time
+def transform(grid):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: time.sleep(1000)
+        os._exit(0)
+    return grid
+"""
+HOLDER = """
+import os, time
+def transform(grid):
+    if os.fork() == 0: time.sleep(1000)
+    return grid
+"""
+ZOMBIES = """
+import os
+def transform(grid):
+    for _ in range(8):
+        if os.fork() == 0: os._exit(0)
+    return grid
+"""
+
 ATTACKS = (
     attack("a fork bomb", "import os\ndef transform(grid):\n    while True: os.fork()\n", "exception", safe_without_a_box=False),
     attack(
@@ -40,26 +64,9 @@ ATTACKS = (
         """,
         safe_without_a_box=False,
     ),
-    attack(
-        "a double fork and a session of its own",
-        """
-        import os, time
-        def transform(grid):
-            if os.fork() == 0:
-                os.setsid()
-                if os.fork() == 0: time.sleep(1000)
-                os._exit(0)
-            return grid
-        """,
-        "exception",
-        safe_without_a_box=False,
-    ),
-    attack(
-        "a child that holds the pipe open",
-        "import os, time\ndef transform(grid):\n    if os.fork() == 0: time.sleep(1000)\n    return grid\n",
-        "exception",
-        safe_without_a_box=False,
-    ),
+    attack("a double fork and a session of its own", DAEMON, "exception", safe_without_a_box=False),
+    attack("a child that holds the pipe open", HOLDER, "exception", safe_without_a_box=False),
+    attack("zombies", ZOMBIES, "exception", safe_without_a_box=False),
     attack(
         "daemon threads",
         """
@@ -143,27 +150,3 @@ ATTACKS = (
         safe_without_a_box=False,
     ),
 )  # fmt: skip
-
-# For a box alone, without the filter that keeps them from having children at all.
-DAEMON = """
-import os, time
-def transform(grid):
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0: time.sleep(1000)
-        os._exit(0)
-    return grid
-"""
-HOLDER = """
-import os, time
-def transform(grid):
-    if os.fork() == 0: time.sleep(1000)
-    return grid
-"""
-ZOMBIES = """
-import os
-def transform(grid):
-    for _ in range(8):
-        if os.fork() == 0: os._exit(0)
-    return grid
-"""
